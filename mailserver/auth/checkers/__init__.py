@@ -1,0 +1,1 @@
+"""Sources of accounts and passwords, one module each."""

@@ -1,0 +1,1 @@
+"""Protocol clients, used by the tests and by import."""

@@ -1,0 +1,1 @@
+"""Change notices, published after commit: within a process and between processes."""

@@ -1,0 +1,1 @@
+"""Octets of a message to its description: envelope, structure, offsets, text."""

@@ -1,0 +1,1 @@
+"""Protocol servers over Twisted; they know `IMailStore`, never the store."""

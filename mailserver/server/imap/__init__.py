@@ -1,0 +1,1 @@
+"""IMAP server: connection, session, mailbox view, command handlers."""

@@ -1,0 +1,1 @@
+"""One module per family of IMAP commands: a handler each and its table rows."""

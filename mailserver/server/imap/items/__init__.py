@@ -1,0 +1,1 @@
+"""What FETCH, STATUS and SEARCH can ask for, one table each."""

@@ -1,0 +1,1 @@
+"""LMTP server: message data to the store, one reply per recipient."""

@@ -1,0 +1,1 @@
+"""Wiring: options, configuration file, services started by twistd."""

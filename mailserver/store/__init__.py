@@ -1,0 +1,1 @@
+"""The store of mailboxes: transactions, their rules, and the engines below them."""

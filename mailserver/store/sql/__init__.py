@@ -1,0 +1,1 @@
+"""SQL statements of the store, one module per topic, and its schema."""

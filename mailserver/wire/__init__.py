@@ -1,0 +1,1 @@
+"""Wire formats without input or output: octets to values and back."""

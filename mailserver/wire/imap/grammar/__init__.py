@@ -1,0 +1,1 @@
+"""One module per family of IMAP commands: arguments to frozen commands."""
