@@ -1,1 +1,1 @@
-"""Frozen values that every layer shares: ids, sets, names, flags, rights, quotas."""
+"""Frozen values that every layer shares; nothing here does input or output."""

@@ -1,0 +1,487 @@
+"""The seams of the server on one page.
+
+`server` reaches mail only through `IMailStore`, accounts through `IDirectory`,
+passwords through `IAuthenticator`; so protocol workers, store and database may stand
+on one machine or on several by changing `service/wiring.py` alone.
+
+Rules that hold for every method here:
+
+- All run on the reactor thread. A method that returns an awaitable completes without
+  suspending when it need not wait, so awaiting it costs a function call.
+- What the documentation calls durable is on disk (fsync) before the awaitable returns.
+- Refusals are `MailError`; its kinds are named under Raises. Besides these, any method
+  may raise UNAVAILABLE (backend down), DISK_FULL, or CORRUPT.
+- Every access to a mailbox passes the store's one `authorize()` gate with the
+  `Principal` given (S9). A mailbox that the principal may not even see is answered
+  exactly as one that does not exist (T39).
+- Mailbox names are text in the form of `mailserver.model.names.canonical`; implementations
+  call it themselves.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+from mailserver.model.account import Account, Recipient
+from mailserver.model.acl import Right
+from mailserver.model.changes import Changes, Copied, Event, FlagsStored
+from mailserver.model.flags import FlagOp, Flags
+from mailserver.model.ids import AccountId, MailboxRef, ModSeq, Principal, Uid
+from mailserver.model.mailbox import MailboxInfo, MailboxStatus
+from mailserver.model.message import Column, Description, InternalDate
+from mailserver.model.names import SpecialUse
+from mailserver.model.numset import NumSet
+from mailserver.model.quota import QuotaRoot
+from mailserver.model.search import SearchKey
+
+
+class ISpool(Interface):
+    """Octets of one message while they come in; kept in memory while small, then in a
+    file (0600, O_EXCL) of the store's own file system.
+
+    Bare CR and bare LF become CRLF as they are written, also across calls (T31).
+    """
+
+    def write(octets: bytes) -> None:
+        """Add octets.
+
+        Raises:
+            MailError: TOO_BIG when the store's maximum message size is passed; the spool
+                is then discarded and further writes are ignored. DISK_FULL likewise.
+        """
+
+    async def finish() -> ISpooled:
+        """Complete the message: describe it and make it ready for any number of mailboxes.
+
+        Nothing is durable yet. Describing a large message happens off the reactor.
+
+        Raises:
+            MailError: BAD_MESSAGE for a message of no octets (T25); what `write` raised.
+        """
+
+    def discard() -> None:
+        """Forget everything; may be called at any time, also twice."""
+
+
+class ISpooled(Interface):
+    """A complete message that is in no mailbox yet. Must be discarded at the end; what
+    was put into mailboxes stays there (their files are hard links)."""
+
+    size: int = Attribute("octets of the message, as stored")
+    description: Description = Attribute("what the octets say")
+
+    def discard() -> None:
+        """Remove the spool file, if any; may be called twice."""
+
+
+class IContent(Interface):
+    """The octets of one stored message, read in pieces. They never change (T31)."""
+
+    size: int = Attribute("octets, equal to Column.SIZE")
+
+    def read(start: int, end: int) -> bytes:
+        """Return octets start..end (end not included), cut to the size.
+
+        Raises:
+            MailError: CORRUPT if the file is gone or shorter than it was.
+        """
+
+    def close() -> None:
+        """Give the file back; may be called twice. Content kept in memory needs none."""
+
+
+class IMailboxImage(Interface):
+    """One mailbox as this process knows it, shared by all its sessions.
+
+    The arrays are parallel, ascending by UID. Arrivals are appended to them in place;
+    an expunge replaces all of them by new ones. So a view may keep `uids` together with
+    a count: what it saw stays true until it looks again (T3, T5). Flags and mod-sequences
+    are updated in place.
+
+    No SQL is behind any method here: they cost O(what is returned).
+    """
+
+    ref: MailboxRef = Attribute("which mailbox")
+    uid_validity: int = Attribute("as in SELECT")
+    uid_next: Uid = Attribute("as in SELECT")
+    mod_sequence: ModSeq = Attribute("highest one that this image holds")
+    uids: array[int] = Attribute("array('I') of UIDs")
+    flag_ids: array[int] = Attribute("array('I') of indices into flag_table")
+    mod_sequences: array[int] = Attribute("array('Q')")
+    flag_table: list[Flags] = Attribute(
+        "every combination of flags met so far; grows, entries never change"
+    )
+    keywords: tuple[str, ...] = Attribute(
+        "keywords that are or were in use, in the order of their first use"
+    )
+    deleted: bool = Attribute("True once the mailbox itself is gone")
+
+    def changes_since(mod_sequence: ModSeq) -> Changes:
+        """Tell what happened after `mod_sequence`; arrivals show as a longer `uids`."""
+
+    def claim_recent(up_to: Uid) -> NumSet:
+        r"""Take all UIDs <= `up_to` that no session was told of as `\Recent` (T9).
+
+        Each UID is handed out once. Kept in memory, saved without haste: after a crash a
+        message may be recent again, which RFC 3501 §2.3.2 allows.
+        """
+
+    def unclaimed_recent() -> NumSet:
+        """The UIDs that `claim_recent` would hand out, without taking them (EXAMINE)."""
+
+
+class IMailStore(Interface):
+    """All mail: mailboxes, messages, flags, quotas of all accounts.
+
+    One call is one transaction unless said otherwise; it is done whole or not at all.
+    """
+
+    max_message_size: int = Attribute("octets; APPENDLIMIT and SIZE announce it")
+
+    # -- mailboxes ----------------------------------------------------------
+
+    async def mailboxes(who: Principal) -> Sequence[MailboxInfo]:
+        """List all mailboxes in the principal's own account that it may look up, and
+        foreign ones it subscribed to, ascending by name with INBOX first.
+
+        Missing levels of hierarchy are not among them; LIST makes them up.
+        """
+
+    async def subscriptions(who: Principal) -> Sequence[str]:
+        """List the subscribed names ascending, also those that no longer exist (T23)."""
+
+    async def find(who: Principal, name: str, right: Right | None = None) -> MailboxInfo:
+        """Find a mailbox by name.
+
+        Args:
+            right: that the principal must hold; None for any right that makes it visible.
+
+        Raises:
+            MailError: NONEXISTENT, NO_PERMISSION, CANNOT (bad name).
+        """
+
+    async def create(who: Principal, name: str, use: SpecialUse | None = None) -> MailboxInfo:
+        """Make a mailbox and the missing superiors; durable. It is not subscribed.
+
+        Its UIDVALIDITY is above any the name ever had (T12, T58).
+
+        Raises:
+            MailError: ALREADY_EXISTS, CANNOT, NO_PERMISSION, USE_ATTRIBUTE (another
+                mailbox has that use, T50), LIMIT (number of mailboxes).
+        """
+
+    async def delete(who: Principal, name: str) -> None:
+        """Remove a mailbox and its messages; durable. Subscriptions stay (T23).
+
+        With inferiors it becomes a level without messages (RFC 9051 §6.3.5).
+
+        Raises:
+            MailError: NONEXISTENT, CANNOT (INBOX), HAS_CHILDREN (it already is only a
+                level), NO_PERMISSION.
+        """
+
+    async def rename(who: Principal, old: str, new: str) -> None:
+        """Rename a mailbox and its inferiors; durable. Ids stay, subscriptions do not
+        follow. INBOX is emptied into a new mailbox instead (RFC 9051 §6.3.6).
+
+        Raises:
+            MailError: NONEXISTENT, ALREADY_EXISTS, CANNOT, NO_PERMISSION.
+        """
+
+    async def subscribe(who: Principal, name: str, subscribed: bool) -> None:
+        """Set or take a subscription; durable, also for a name that does not exist.
+
+        Raises:
+            MailError: CANNOT (bad name), LIMIT.
+        """
+
+    async def status(who: Principal, ref: MailboxRef) -> MailboxStatus:
+        """Return the kept counters of a mailbox.
+
+        Raises:
+            MailError: NONEXISTENT, NO_PERMISSION.
+        """
+
+    async def quota_roots(who: Principal, ref: MailboxRef) -> Sequence[QuotaRoot]:
+        """Return the quota roots that the mailbox counts against."""
+
+    async def append_limit(who: Principal, ref: MailboxRef) -> int:
+        """Return the octets that one message may have there (RFC 7889)."""
+
+    # -- an open mailbox ----------------------------------------------------
+
+    async def open(who: Principal, ref: MailboxRef) -> IMailboxImage:
+        """Give the shared image of the mailbox, brought up to date; to be given back by
+        `close`.
+
+        Raises:
+            MailError: NONEXISTENT, NO_PERMISSION (no `r`).
+        """
+
+    def close(image: IMailboxImage) -> None:
+        """Give back what `open` gave; the last one lets the image go."""
+
+    async def refresh(image: IMailboxImage) -> None:
+        """Bring the image up to date with the database; cheap when nothing changed."""
+
+    async def fetch(
+        who: Principal, image: IMailboxImage, uids: Sequence[Uid], columns: Sequence[Column]
+    ) -> list[tuple[Any, ...]]:
+        """Read columns of messages: rows `(uid, value, …)` ascending by UID.
+
+        Messages that are gone are left out. At most 2,000 UIDs a call: it runs on the
+        reactor and must not hold it longer than 20 ms.
+        """
+
+    async def content(who: Principal, image: IMailboxImage, uid: Uid) -> IContent | None:
+        """Open the octets of one message; None if it is gone."""
+
+    async def contents(
+        who: Principal, image: IMailboxImage, uids: Sequence[Uid], limit: int
+    ) -> list[tuple[Uid, IContent]]:
+        """Open the first messages of `uids`, as many as have up to `limit` octets
+        together that are kept in the database, but at least one if any is left.
+
+        The caller asks again from after the last one it got. At most 2,000 UIDs.
+        """
+
+    async def search(who: Principal, image: IMailboxImage, key: SearchKey) -> array[int]:
+        """Find the messages of the image for which the programme holds.
+
+        Works in slices between which other work of the reactor goes on.
+
+        Returns:
+            array('I') of UIDs, ascending.
+        """
+
+    async def store_flags(
+        who: Principal,
+        image: IMailboxImage,
+        uids: NumSet,
+        op: FlagOp,
+        flags: Flags,
+        unchanged_since: ModSeq | None = None,
+    ) -> FlagsStored:
+        r"""Change flags of those of `uids` that are there; durable; the image is up to
+        date afterwards. Atomic per message across sessions (T7).
+
+        The rights `s` (\Seen), `t` (\Deleted), `w` (all else) are needed for what is to
+        change; what is not permitted is left as it is (RFC 4314 §4).
+
+        Raises:
+            MailError: NO_PERMISSION if nothing of it is permitted, LIMIT (keywords).
+        """
+
+    async def expunge(who: Principal, image: IMailboxImage, uids: NumSet | None) -> ModSeq:
+        r"""Remove messages with `\Deleted`: all, or those in `uids`; durable; the image
+        is up to date afterwards.
+
+        Raises:
+            MailError: NO_PERMISSION (no `e`).
+        """
+
+    async def copy(
+        who: Principal, image: IMailboxImage, uids: NumSet, target: MailboxRef
+    ) -> Copied:
+        """Copy messages with flags, keywords and dates, all or none; durable (T26).
+
+        Raises:
+            MailError: NONEXISTENT (target), NO_PERMISSION, OVER_QUOTA.
+        """
+
+    async def move(
+        who: Principal, image: IMailboxImage, uids: NumSet, target: MailboxRef
+    ) -> Copied:
+        """Move messages, all or none; durable; no quota check within an account (CGP-15).
+
+        Between accounts the target is durable first: a crash may leave a duplicate.
+
+        Raises:
+            MailError: as `copy`.
+        """
+
+    # -- mail coming in -----------------------------------------------------
+
+    def spool() -> ISpool:
+        """Start a message."""
+
+    async def append(
+        who: Principal,
+        target: MailboxRef,
+        messages: Sequence[tuple[ISpooled, Flags, InternalDate]],
+        import_keys: Sequence[str] = (),
+    ) -> Copied:
+        """Add messages, all or none (T25); durable. The spooled ones stay the caller's.
+
+        Args:
+            import_keys: one for each message; a message whose key this account already
+                took in is left out (then it is not among `target`), so that an
+                interrupted import can be repeated.
+
+        Raises:
+            MailError: NONEXISTENT, NO_PERMISSION, OVER_QUOTA, TOO_BIG, LIMIT (keywords).
+        """
+
+    async def deliver(recipient: Recipient, message: ISpooled, prefix: bytes) -> MailboxInfo:
+        """Put a message into a recipient's INBOX, or the mailbox that the subaddress
+        names if there is one; durable.
+
+        Args:
+            prefix: header lines for this recipient alone, each with CRLF; stands before
+                the message's octets for every reader.
+
+        Returns:
+            The mailbox it went to.
+
+        Raises:
+            MailError: OVER_QUOTA, NONEXISTENT (account gone), DISABLED.
+        """
+
+    async def check_deliverable(recipient: Recipient, size: int) -> None:
+        """Say before DATA whether a message of `size` octets (0 if not known) would be
+        taken; a hint, `deliver` decides.
+
+        Raises:
+            MailError: as `deliver`, and TOO_BIG.
+        """
+
+    # -- accounts -----------------------------------------------------------
+
+    async def create_account(account: Account) -> None:
+        """Make the data of a new account with its first mailboxes; durable."""
+
+    async def delete_account(account: AccountId) -> None:
+        """Remove all data of an account; durable."""
+
+    async def set_quota(
+        account: AccountId, storage_limit: int | None, message_limit: int | None
+    ) -> None:
+        """Set the limits of an account's root; durable."""
+
+    async def stop() -> None:
+        """Finish what is being written, refuse new writes, close every handle."""
+
+
+class IDirectory(Interface):
+    """Accounts, domains, aliases, routes."""
+
+    async def account(name: str) -> Account | None:
+        """Find an account by its canonical name or one of its alias addresses."""
+
+    async def account_by_id(account: AccountId) -> Account | None:
+        """Find an account by id."""
+
+    async def login_name(name: str) -> str:
+        """Make the canonical name of what a person typed: default domain (SUN-13), login
+        separators (SUN-12), case, NFC. Does not say whether such an account exists."""
+
+    async def recipient(address: str) -> Recipient:
+        """Resolve an envelope address, subaddress included (RFC 5233). Login separators
+        are not looked at (SUN-12).
+
+        Raises:
+            MailError: NONEXISTENT (no such account here), DISABLED.
+        """
+
+    async def accounts() -> Sequence[Account]:
+        """List all accounts, ascending by name."""
+
+    def is_local_domain(domain: str) -> bool:
+        """Say whether mail for the domain is ours."""
+
+
+class IAuthenticator(Interface):
+    """Checks who somebody is, with one answer and one cost for every failure (S7)."""
+
+    async def check_password(
+        name: str, password: str, *, authzid: str, service: str, address: str
+    ) -> Principal:
+        """Verify a password.
+
+        Args:
+            name: as typed.
+            authzid: whom to act as; empty for oneself, others only for store
+                administrators (S6, SUN-14).
+            service: `imap`, `imaps`, `lmtp`, …, for filters and the log.
+            address: the client's IP address, for throttling.
+
+        Raises:
+            MailError: AUTHENTICATION_FAILED (same text whatever was wrong),
+                AUTHORIZATION_FAILED (authzid not allowed), DISABLED, UNAVAILABLE.
+        """
+
+    def password_mechanisms() -> Sequence[str]:
+        """SASL mechanisms that carry a password in clear: `PLAIN`, `LOGIN`."""
+
+
+class IThrottle(Interface):
+    """Slows down those who fail (S7)."""
+
+    def delay(address: str, name: str) -> float:
+        """Seconds that a check for this address and name has to wait now; 0 for none."""
+
+    def failed(address: str, name: str) -> None:
+        """Count a failure."""
+
+    def succeeded(address: str, name: str) -> None:
+        """Forget the failures of this name from this address."""
+
+
+class ISession(Interface):
+    """A live connection, for the monitor."""
+
+    number: int = Attribute("unique in this process, the same in the log (CGP-1)")
+    service: str = Attribute("imap, imaps, lmtp, …")
+    address: str = Attribute("the client's address")
+    account: str = Attribute("canonical name, empty before login")
+    status: str = Attribute("authenticating, connected to MAILBOX, …")
+    connected_at: float = Attribute("monotonic seconds")
+
+    def disconnect(reason: str) -> None:
+        """Say goodbye in the protocol's words and close."""
+
+
+class ISessionMonitor(Interface):
+    """Knows every live session and enforces their numbers."""
+
+    def opened(session: ISession) -> bool:
+        """Register a connection; False if it is one too many (SUN-30): refuse it."""
+
+    def closed(session: ISession) -> None:
+        """Forget it."""
+
+    def logged_in(session: ISession) -> bool:
+        """Count it for its account and address; False if that is one too many."""
+
+    def sessions() -> Iterable[ISession]:
+        """All live ones."""
+
+    def next_number() -> int:
+        """A number for a new session."""
+
+
+class IEventBus(Interface):
+    """Carries `Event`s from those who commit to those who watch (SUN-50).
+
+    Listeners run on the reactor thread, after the commit, at most once per reactor turn
+    and mailbox.
+    """
+
+    covers_all_mailboxes: bool = Attribute(
+        "events work for every mailbox; without it IDLE is not announced (SUN-51)"
+    )
+
+    def publish(event: Event) -> None:
+        """Tell this process's listeners and the other processes on the same data."""
+
+    def subscribe(ref: MailboxRef, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Watch one mailbox; returns the function that ends it."""
+
+    def subscribe_account(
+        account: AccountId, listener: Callable[[Event], None]
+    ) -> Callable[[], None]:
+        """Watch all mailboxes of an account; returns the function that ends it."""

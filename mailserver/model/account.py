@@ -1,0 +1,79 @@
+"""Accounts, domains, and where an address leads."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+from mailserver.model.ids import AccountId
+
+
+class AccountStatus(Enum):
+    """Whether an account may be used; SUN's `mailUserStatus` words."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"  # no login, mail is refused for the time being
+    DELETED = "deleted"  # no login, mail is refused for good
+
+
+@attrs.frozen
+class Account:
+    """An account as the directory knows it; no secret in it.
+
+    Attributes:
+        id: opaque id, also the name of its directory on disk.
+        name: canonical name, `local@domain`, NFC, lower case.
+        status: may it be used.
+        display_name: for people; may be empty.
+        storage_limit: mailQuota, octets, None for no limit.
+        message_limit: mailMsgQuota, messages, None for no limit.
+        allowed_services: mailAllowedServiceAccess as written (SUN-8), empty for all.
+        mail_host: host of the account's backend, empty for this one (SUN-40).
+        language: preferred language tag, empty for the default.
+        disabled_capabilities: IMAP capabilities not shown to this account, upper case.
+        aliases: further addresses that lead here, canonical, ascending.
+    """
+
+    id: AccountId
+    name: str
+    status: AccountStatus = AccountStatus.ACTIVE
+    display_name: str = ""
+    storage_limit: int | None = None
+    message_limit: int | None = None
+    allowed_services: str = ""
+    mail_host: str = ""
+    language: str = ""
+    disabled_capabilities: frozenset[str] = frozenset()
+    aliases: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Verifiers:
+    """What is kept of a password; never the password.
+
+    Attributes:
+        argon2id: PHC string, empty for an account that cannot log in by password.
+        scram_sha256: `iterations:salt:stored_key:server_key` (base64 parts), RFC 5802 §3,
+            made when the password is set so that SCRAM needs no new passwords.
+        scram_sha1: the same for SCRAM-SHA-1, empty where it is not wanted.
+    """
+
+    argon2id: str = ""
+    scram_sha256: str = ""
+    scram_sha1: str = ""
+
+
+@attrs.frozen
+class Recipient:
+    """Where an envelope address leads on this server.
+
+    Attributes:
+        address: as given by the client, for `Delivered-To` and replies.
+        account: who gets it.
+        detail: the subaddress after `+` (RFC 5233), empty if none; names a mailbox.
+    """
+
+    address: str
+    account: Account
+    detail: str = ""

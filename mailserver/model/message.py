@@ -1,0 +1,101 @@
+"""What is known of a message: when it came, and what its octets say."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+EPOCH_DAY = 719163
+"""Ordinal of 1970-01-01."""
+
+
+@attrs.frozen
+class InternalDate:
+    """When a message arrived, in the zone in which it was given (RFC 9051 §2.3.3).
+
+    Attributes:
+        seconds: since 1970-01-01 00:00 UTC.
+        zone: minutes east of UTC, -1439 .. 1439; kept because searches by day use the
+            day as written (T32).
+    """
+
+    seconds: int
+    zone: int = 0
+
+    @property
+    def day(self) -> int:
+        """The ordinal of the day as written, in its own zone."""
+        return (self.seconds + self.zone * 60) // 86400 + EPOCH_DAY
+
+
+@attrs.frozen
+class Description:
+    """Everything that is computed once from a message's octets, ready to be kept.
+
+    Made by `mailserver.mime.describe`; the store keeps it as it is.
+
+    Attributes:
+        format: number of the layout of the packed members; an older one is made anew.
+        size: octets of the whole message (RFC822.SIZE, T31).
+        header_size: octets of the header with the empty line that ends it.
+        envelope: the ENVELOPE value as IMAP writes it, `(...)`, 7-bit, no NUL.
+        body: the BODY value (no extension data).
+        body_structure: the BODYSTRUCTURE value.
+        sections: packed section offsets; read by `mailserver.mime.sections`.
+        header_index: packed name and offsets of every field of the main header; read by
+            `mailserver.mime.sections`.
+        sent_seconds: the Date field, seconds since 1970 UTC, None where unreadable.
+        sent_day: its ordinal day as written (T32), None where unreadable.
+        base_subject: RFC 5256 §2.1, upper case by `i;unicode-casemap`.
+        from_mailbox, to_mailbox, cc_mailbox: local part of the first address, for SORT.
+        from_display, to_display: display name or address, for RFC 5957.
+        preview: at most 256 characters of readable text (RFC 8970 §3.1).
+        message_id: with its angle brackets, empty if none.
+        references: ids of the ancestors, oldest first: References, else In-Reply-To.
+        has_attachment: a part that a person would call an attachment is there.
+        has_media: image, audio or video is what the message mainly is (CGP-18).
+    """
+
+    format: int
+    size: int
+    header_size: int
+    envelope: bytes
+    body: bytes
+    body_structure: bytes
+    sections: bytes
+    header_index: bytes
+    sent_seconds: int | None
+    sent_day: int | None
+    base_subject: str
+    from_mailbox: str
+    to_mailbox: str
+    cc_mailbox: str
+    from_display: str
+    to_display: str
+    preview: str
+    message_id: str
+    references: tuple[str, ...]
+    has_attachment: bool
+    has_media: bool
+
+
+class Column(Enum):
+    """What a store hands out per message; one FETCH asks for just what it needs.
+
+    Type of each value in a row in brackets.
+    """
+
+    INTERNAL_DATE = "internal_date"  # InternalDate
+    SIZE = "size"  # int, octets
+    ENVELOPE = "envelope"  # bytes
+    BODY = "body"  # bytes
+    BODY_STRUCTURE = "body_structure"  # bytes
+    SECTIONS = "sections"  # bytes, packed
+    HEADER = "header"  # bytes: the main header with its empty line
+    HEADER_INDEX = "header_index"  # bytes, packed
+    PREVIEW = "preview"  # str
+    SAVE_DATE = "save_date"  # int, seconds since 1970 UTC
+    EMAIL_ID = "email_id"  # EmailId
+    THREAD_ID = "thread_id"  # ThreadId
+    HAS_ATTACHMENT = "has_attachment"  # bool
