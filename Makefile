@@ -18,7 +18,7 @@ run: $(VENV)/installed
 	@exec $(BIN)/mailctl demo
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report= $(or $(ARGS),--branch-floor=90)
 
 test-long: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --long $(ARGS)
