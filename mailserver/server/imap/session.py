@@ -1,0 +1,386 @@
+"""One IMAP session: who it is, where it stands, and what command handlers may use.
+
+A session knows the store and its view, not octets coming in: `protocol` reads those, runs
+one command after the other (T16), and asks the session to `finish` each. Everything a
+handler sends goes through `send` and friends; the connection joins it into few writes.
+
+A handler of a command reads like this:
+
+    async def check(session: Session, command: Check) -> None:
+        await session.refresh()
+
+The rules for handlers:
+
+- never await between `send_part` and the `send` that ends that response, except `drained`;
+- after the view was looked at, an await may change the image; the view itself changes only
+  in `finish` and in IDLE, so numbers that were resolved stay valid for the whole command;
+- refusals are `MailError`s, also those of the store; nothing else is caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from mailserver.errors import ErrorKind, MailError
+from mailserver.interfaces import (
+    IAuthenticator,
+    IDirectory,
+    IEventBus,
+    IMailStore,
+    ISessionMonitor,
+)
+from mailserver.model.changes import Event
+from mailserver.model.ids import Principal
+from mailserver.model.mailbox import MailboxInfo
+from mailserver.server.imap.registry import CommandSpec, Registry, States
+from mailserver.server.imap.settings import ImapSettings, Limits
+from mailserver.server.imap.view import View
+from mailserver.wire.imap.responses import Response
+from mailserver.wire.imap.writer import write
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorTime
+
+
+@attrs.frozen(eq=False)
+class Services:
+    """What all sessions of one listener share.
+
+    Attributes:
+        store, directory, authenticator, bus, monitor: the seams.
+        settings: of the listener.
+        registry: its commands.
+        clock: time; `callLater` and `seconds`.
+        tls: context factory for STARTTLS, None while no certificate is configured (SUN-4).
+    """
+
+    store: IMailStore
+    directory: IDirectory
+    authenticator: IAuthenticator
+    bus: IEventBus
+    monitor: ISessionMonitor
+    settings: ImapSettings
+    registry: Registry
+    clock: IReactorTime
+    tls: IOpenSSLContextFactory | None = None
+
+
+class Peer(Protocol):
+    """The connection below a session, as far as the session may know it.
+
+    Attributes:
+        address, service, number, account, status: as in `ISession`.
+        secure: TLS is on.
+        in_response: a response was sent in part, so no other may come between.
+    """
+
+    address: str
+    service: str
+    number: int
+    account: str
+    status: str
+    secure: bool
+    in_response: bool
+
+    def logged_in(self, account: str) -> bool:
+        """The client has logged in: count it for the account, and take the deadline for
+        logging in off. False if it is one too many."""
+
+    def send(self, octets: bytes) -> None:
+        """Queue octets; they go out joined, at the latest when the command is over."""
+
+    def flush(self) -> None:
+        """Hand what is queued to the transport now."""
+
+    async def drained(self) -> None:
+        """Wait until the transport takes more; returns at once while it does."""
+
+    def say_goodbye(self, text: str) -> None:
+        """Send `* BYE text` and close (T51)."""
+
+    def start_tls(self) -> None:
+        """Begin the TLS handshake after what is queued is sent (S1)."""
+
+    async def read_line(self, limit: int) -> bytes:
+        """Wait for one line that is no command: a SASL response.
+
+        Args:
+            limit: octets it may have.
+
+        Returns:
+            The line without CRLF.
+
+        Raises:
+            MailError: TOO_BIG, when it is longer; it has been skipped.
+        """
+
+    async def line_or_wake(self, wake_after: float | None) -> bytes | None:
+        """Wait for a line, for `wake`, or for the time; for IDLE.
+
+        Args:
+            wake_after: seconds, None for no limit.
+
+        Returns:
+            The line without CRLF, or None when woken.
+        """
+
+    def wake(self) -> None:
+        """End a `line_or_wake` that waits, or the next one at once."""
+
+    async def accept_literal(self, sink: Callable[[bytes], None]) -> None:
+        """Take in the literal that the command's octets end with.
+
+        Asks for it (`+`) if the client waits for that, and gives its octets to `sink` as
+        they come. What `sink` raises is raised here once the literal has been skipped.
+        """
+
+    async def command_rest(self) -> bytes:
+        """Wait for the command's octets after a literal, up to its end or up to and
+        including the announcement of the next literal."""
+
+    def note(self, text: str, **values: object) -> None:
+        """Log a line about this session; values are escaped and cut (S13)."""
+
+
+class Session:
+    """State of one client.
+
+    Attributes:
+        services: what it shares with the others.
+        connection: the way to the client.
+        state: RFC 3501 §3.
+        principal: who acts; None before login.
+        view: of the selected mailbox; None in every state but SELECTED.
+        enabled: capabilities switched on by ENABLE, upper case (RFC 5161).
+        disabled_capabilities: what the account must not see, upper case (T38).
+        client_id: what ID told, for the log.
+    """
+
+    __slots__ = (
+        "_unsubscribe",
+        "client_id",
+        "connection",
+        "disabled_capabilities",
+        "enabled",
+        "principal",
+        "services",
+        "stale",
+        "state",
+        "view",
+    )
+
+    def __init__(self, services: Services, connection: Peer) -> None:
+        self.services = services
+        self.connection = connection
+        self.state = States.NOT_AUTHENTICATED
+        self.principal: Principal | None = None
+        self.view: View | None = None
+        self.enabled: frozenset[bytes] = frozenset()
+        self.disabled_capabilities: frozenset[bytes] = frozenset()
+        self.client_id = ""
+        self.stale = False
+        self._unsubscribe: Callable[[], None] | None = None
+
+    # -- what the services are, for short -----------------------------------
+
+    @property
+    def store(self) -> IMailStore:
+        """All mail."""
+        return self.services.store
+
+    @property
+    def bus(self) -> IEventBus:
+        """Who tells of changes."""
+        return self.services.bus
+
+    @property
+    def settings(self) -> ImapSettings:
+        """Of the listener."""
+        return self.services.settings
+
+    @property
+    def limits(self) -> Limits:
+        """What one command may have now (S3)."""
+        if self.state is States.NOT_AUTHENTICATED:
+            return self.settings.before_login
+        return self.settings.after_login
+
+    @property
+    def who(self) -> Principal:
+        """The principal; only for handlers of commands that need a login."""
+        assert self.principal is not None
+        return self.principal
+
+    @property
+    def selected(self) -> View:
+        """The view; only for handlers of commands that need a mailbox."""
+        assert self.view is not None
+        return self.view
+
+    def writable(self) -> View:
+        """The view, of a mailbox that was not opened by EXAMINE.
+
+        Raises:
+            MailError: READ_ONLY (T27).
+        """
+        view = self.selected
+        if view.read_only:
+            raise MailError(ErrorKind.READ_ONLY, "the mailbox is selected read-only")
+        return view
+
+    # -- output -------------------------------------------------------------
+
+    def send(self, lines: Iterable[bytes]) -> None:
+        """Send whole responses, or the end of one; octets with their CRLF."""
+        connection = self.connection
+        connection.in_response = False
+        for line in lines:
+            connection.send(line)
+
+    def send_part(self, octets: bytes) -> None:
+        """Send a part of a response that a later `send` ends; for large literals."""
+        self.connection.in_response = True
+        self.connection.send(octets)
+
+    def respond(self, *values: Response) -> None:
+        """Send responses given as values."""
+        self.send(write(value) for value in values)
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough of what was sent (T52).
+
+        To be awaited every 64 KiB or so by whoever sends much. Costs a function call
+        while there is room.
+        """
+        await self.connection.drained()
+
+    # -- before login -------------------------------------------------------
+
+    @property
+    def may_start_tls(self) -> bool:
+        """STARTTLS is announced and accepted (T2, SUN-4)."""
+        return (
+            self.state is States.NOT_AUTHENTICATED
+            and self.services.tls is not None
+            and not self.connection.secure
+        )
+
+    @property
+    def passwords_allowed(self) -> bool:
+        """A password may be sent now (S2, SUN-11, CGP-7)."""
+        needed = self.settings.plaintext_min_cipher
+        return needed == 0 or (needed > 0 and self.connection.secure)
+
+    def may_authenticate(self, mechanism: bytes) -> bool:
+        """AUTHENTICATE with this mechanism, in upper case, is announced and accepted."""
+        mechanisms = self.services.authenticator.password_mechanisms()
+        return self.passwords_allowed and mechanism.decode("ascii", "replace") in mechanisms
+
+    async def log_in(self, name: str, password: str, authzid: str = "") -> None:
+        """Check a password and become that account (RFC 3501 §6.2.3).
+
+        Raises:
+            MailError: what `IAuthenticator.check_password` raises; PRIVACY_REQUIRED;
+                TOO_MANY if the account has too many sessions. Nothing has changed then.
+        """
+        if not self.passwords_allowed:
+            raise MailError(
+                ErrorKind.PRIVACY_REQUIRED,
+                "passwords are not taken here"
+                if self.connection.secure
+                else "passwords are taken over TLS only",
+            )
+        connection, services = self.connection, self.services
+        principal = await services.authenticator.check_password(
+            name,
+            password,
+            authzid=authzid,
+            service=connection.service,
+            address=connection.address,
+        )
+        account = await services.directory.account_by_id(principal.account)
+        if account is None:
+            raise MailError(ErrorKind.UNAVAILABLE, "the account is being removed")
+        if not connection.logged_in(principal.name):
+            raise MailError(ErrorKind.TOO_MANY, "too many sessions of this account are open")
+        self.principal = principal
+        self.disabled_capabilities = frozenset(
+            name.encode() for name in account.disabled_capabilities
+        )
+        self._enter(States.AUTHENTICATED)
+
+    # -- capabilities -------------------------------------------------------
+
+    @property
+    def capabilities(self) -> tuple[bytes, ...]:
+        """The tokens that CAPABILITY announces now (T38)."""
+        return self.services.registry.tokens(self)
+
+    def offers(self, token: bytes) -> bool:
+        """Say whether a capability, in upper case, is announced to this session."""
+        return any(token == own.upper() for own in self.capabilities)
+
+    # -- mailbox ------------------------------------------------------------
+
+    async def select(self, mailbox: MailboxInfo, *, read_only: bool) -> View:
+        """Open a mailbox and enter the selected state.
+
+        No mailbox may be selected: SELECT leaves the old one first, also when it then
+        fails (RFC 3501 §6.3.1).
+
+        Raises:
+            MailError: what `IMailStore.open` raises.
+        """
+        image = await self.store.open(self.who, mailbox.ref)
+        self.view = View(image, mailbox, read_only=read_only)
+        self.stale = False
+        self._unsubscribe = self.bus.subscribe(mailbox.ref, self._changed)
+        self._enter(States.SELECTED)
+        return self.view
+
+    def unselect(self) -> None:
+        """Leave the mailbox, if one is selected; nothing is expunged (RFC 3691 §2)."""
+        if self.view is None:
+            return
+        assert self._unsubscribe is not None
+        self._unsubscribe()
+        self._unsubscribe = None
+        self.store.close(self.view.image)
+        self.view = None
+        self._enter(States.AUTHENTICATED)
+
+    async def refresh(self) -> None:
+        """Bring the image up to date with the database; does nothing without a mailbox."""
+        if self.view is not None:
+            self.stale = False
+            await self.store.refresh(self.view.image)
+
+    async def finish(self, spec: CommandSpec) -> None:
+        """Tell what changed, at the end of a command and before its tagged response (T3)."""
+        if self.view is None:
+            return
+        if self.stale:
+            await self.refresh()
+        if not self.view.is_current:
+            self.send(self.view.drain(allow_expunge=spec.breaks_seqs, with_uid=spec.by_uid))
+
+    def closed(self) -> None:
+        """The connection is gone: give everything back."""
+        self.unselect()
+
+    def _changed(self, event: Event) -> None:
+        """The bus says that the selected mailbox has changed."""
+        self.stale = True
+        self.connection.wake()
+
+    def _enter(self, state: States) -> None:
+        self.state = state
+        self.connection.status = self._status()
+
+    def _status(self) -> str:
+        if self.view is not None:
+            return f"connected to {self.view.mailbox.name}"
+        return "authenticating" if self.principal is None else "connected"
