@@ -26,7 +26,7 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
-from mailserver.model.account import Account, Recipient
+from mailserver.model.account import Account, Recipient, Verifiers
 from mailserver.model.acl import Right
 from mailserver.model.changes import Changes, Copied, Event, FlagsStored
 from mailserver.model.flags import FlagOp, Flags
@@ -392,6 +392,20 @@ class IDirectory(Interface):
 
     def is_local_domain(domain: str) -> bool:
         """Say whether mail for the domain is ours."""
+
+
+class IVerifiers(Interface):
+    """Password verifiers, apart from the accounts so that few parts ever see them."""
+
+    async def verifiers(account: AccountId) -> Verifiers:
+        """Return an account's verifiers; all members empty if it has no password."""
+
+    async def set_verifiers(account: AccountId, verifiers: Verifiers) -> None:
+        """Replace an account's verifiers, as a password change does; durable.
+
+        Raises:
+            MailError: NONEXISTENT.
+        """
 
 
 class IAuthenticator(Interface):

@@ -64,6 +64,15 @@ class Verifiers:
     scram_sha1: str = ""
 
 
+class AdminRight(Enum):
+    """What a domain administrator may do within a domain; each is a right of its own
+    (CGP-11)."""
+
+    READ_ACCOUNTS = "read-accounts"  # list accounts, read their quota
+    SET_QUOTA = "set-quota"
+    MODIFY_ACCOUNTS = "modify-accounts"  # create, change and delete accounts and aliases
+
+
 @attrs.frozen
 class Recipient:
     """Where an envelope address leads on this server.
