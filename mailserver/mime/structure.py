@@ -1,0 +1,285 @@
+"""The parts of a message: where each begins and ends and what its header says (RFC 2046).
+
+Works from the outside inwards: the extent of a part is settled before anything in it is
+looked at. So a part cannot reach beyond the one it is in, whatever its own boundary says,
+and all searches on one level together pass over the message once: the whole is linear in
+the message's length times the (bounded) depth. There is no recursion. Afterwards the parts
+stand in one list, each before those inside it.
+
+What lies beyond the limits below is not taken apart: it stays part of what it is in.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+from mailserver.mime.buffers import Buffer
+from mailserver.mime.decode import Encoding, encoding_of
+from mailserver.mime.headers import (
+    Field,
+    Valued,
+    parse_parameters,
+    split_fields,
+    unfold,
+    without_comments,
+)
+
+MAX_DEPTH = 100
+"""Multiparts and messages inside one another; what is deeper is described as octets."""
+
+MAX_PARTS = 10_000
+"""Parts of one message, all levels together; later ones are left undescribed."""
+
+MAX_HEADER = 1 << 20
+"""Octets of one header that are read; fields behind it can be fetched, but do not count
+for envelope and structure."""
+
+MAX_HEADERS = 4 << 20
+"""Octets of all headers of a message that are read; parts behind it are octets."""
+
+MAX_FIELDS = 10_000
+"""Fields of one header that are read."""
+
+MAX_BOUNDARY = 250
+"""Octets; RFC 2046 §5.1.1 allows 70, senders go beyond it."""
+
+
+MAX_PADDING = 100
+"""Octets of "--", blanks and line end allowed behind a boundary."""
+
+MAX_LOOKALIKES = 100_000
+"""Lines that begin like a delimiter and are none; behind so many no more are looked for."""
+
+
+class Kind(IntEnum):
+    """What a part holds; the number is what is kept in packed section offsets."""
+
+    LEAF = 0
+    MULTIPART = 1
+    MESSAGE = 2  # exactly one child follows: the embedded message
+
+
+# RFC 3501 §7.4.2 knows rfc822 alone. message/global would need an envelope in IMAP4rev2
+# (RFC 9051 §7.5.2) and must not have one in rev1.
+_EMBEDDED = b"rfc822"
+
+# A message may end in the middle of a delimiter line; `MAX_PADDING` cuts only what has no
+# line end within it.
+_TAIL = re.compile(rb"(--)?+[ \t]*+(?:\r?\n|\Z)")
+
+_TEXT = Valued(b"text", b"plain", [(b"charset", b"us-ascii")])
+_OCTETS = Valued(b"application", b"octet-stream", [])
+_EMBEDDED_TYPE = Valued(b"message", b"rfc822", [])
+
+
+class Part:
+    """One part of a message, or the message itself.
+
+    Attributes:
+        start: offset of its header.
+        body: offset of its body: behind the empty line.
+        end: offset behind its last octet; a line end before a delimiter is not in it.
+        kind: what is in it.
+        type: Content-Type as described: kind, subtype, parameters.
+        encoding: how it is encoded.
+        fields: last value of each field of its header, raw, by lower-case name.
+        header: every field of a message's header; empty for a part that is no message.
+        is_message: whether it is the message or an embedded one.
+        parent: index of the part it is in, -1 for the message.
+        after: index of the first part behind it and all within it.
+    """
+
+    __slots__ = (
+        "after", "body", "encoding", "end", "fields", "header", "is_message", "kind", "parent",
+        "start", "type",
+    )  # fmt: skip
+
+    def __init__(self, start: int, body: int, end: int, parent: int) -> None:
+        self.start = start
+        self.body = body
+        self.end = end
+        self.parent = parent
+        self.kind = Kind.LEAF
+        self.type: Valued = _TEXT
+        self.encoding = Encoding.IDENTITY
+        self.fields: dict[bytes, bytes] = {}
+        self.header: list[Field] = []
+        self.is_message = False
+        self.after = 0
+
+    @property
+    def is_text(self) -> bool:
+        """A leaf of type text/*."""
+        return self.kind is Kind.LEAF and self.type.kind.lower() == b"text"
+
+    def parameter(self, name: bytes) -> bytes:
+        """Value of a Content-Type parameter, empty if it is not there."""
+        for each, value in self.type.parameters:
+            if each == name:
+                return value
+        return b""
+
+    @property
+    def charset(self) -> str:
+        """The charset parameter, or "us-ascii"."""
+        return self.parameter(b"charset").decode("ascii", "replace") or "us-ascii"
+
+    @property
+    def disposition(self) -> Valued | None:
+        """Content-Disposition with its kind in lower case, or None (RFC 2183)."""
+        value = self.fields.get(b"content-disposition")
+        if value is None:
+            return None
+        parsed = parse_parameters(value)
+        return parsed._replace(kind=parsed.kind.lower()) if parsed.kind else None
+
+
+def parse(buffer: Buffer) -> list[Part]:
+    """All parts of a message, each before those inside it; the first is the message.
+
+    Never raises, whatever the octets.
+    """
+    return _Parser(buffer).parse()
+
+
+class _Parser:
+    """One run over one message; holds what is left of the limits that span all parts."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._headers_left = MAX_HEADERS
+        self._lookalikes_left = MAX_LOOKALIKES
+
+    def parse(self) -> list[Part]:
+        parts: list[Part] = []
+        # (start, end, parent, depth, type where the header names none, is it a message)
+        todo = [(0, len(self._buffer), -1, 0, _TEXT, True)]
+        while todo:
+            start, end, parent, depth, default, is_message = todo.pop()
+            fields_end, body = header_end(self._buffer, start, end)
+            part = Part(start, body, end, parent)
+            part.is_message = is_message
+            index = len(parts)
+            parts.append(part)
+            octets = min(fields_end - start, MAX_HEADER)
+            if octets > self._headers_left:
+                part.type = _OCTETS
+                continue
+            self._headers_left -= octets
+            _read_header(part, self._buffer[start : start + octets], default)
+            if part.kind is Kind.LEAF:
+                continue
+            room = MAX_PARTS - len(parts) - len(todo)
+            if depth >= MAX_DEPTH or room <= 0:
+                part.kind, part.type = Kind.LEAF, _OCTETS
+            elif part.kind is Kind.MESSAGE:
+                todo.append((body, end, index, depth + 1, _TEXT, True))
+            else:
+                extents = self._split(body, end, part.parameter(b"boundary"), room)
+                inner = _EMBEDDED_TYPE if part.type.subtype.lower() == b"digest" else _TEXT
+                if not extents:
+                    # Without a delimiter it is text that calls itself multipart: people
+                    # can read it, and IMAP has no multipart without parts.
+                    part.kind, part.type = Kind.LEAF, _TEXT
+                todo += [(s, e, index, depth + 1, inner, False) for s, e in reversed(extents)]
+        _number(parts)
+        return parts
+
+    def _split(self, start: int, end: int, boundary: bytes, limit: int) -> list[tuple[int, int]]:
+        """The extents of the parts of a multipart body, at most `limit`; [] if it has none.
+
+        delimiter line = "--" boundary ["--"] *WSP at the start of a line (RFC 2046 §5.1.1).
+        A line that goes on otherwise is no delimiter: it may be one of an inner multipart
+        whose boundary begins with this one, as Eudora's do. Without a closing delimiter the
+        last part ends with the multipart.
+        """
+        buffer = self._buffer
+        boundary = boundary.rstrip(b" \t")
+        extents: list[tuple[int, int]] = []
+        if not boundary or len(boundary) > MAX_BOUNDARY:
+            return extents
+        dashes = b"--" + boundary
+        needle = b"\n" + dashes
+        opened = -1
+        # The first delimiter may stand right at `start`; no delimiter stands at offset 0.
+        if buffer[start : min(start + len(dashes), end)] == dashes:
+            line = start
+        else:
+            line = buffer.find(needle, start, end) + 1
+        while line:
+            tail_at = line + len(dashes)
+            tail = _TAIL.match(buffer[tail_at : min(tail_at + MAX_PADDING, end)])
+            if tail is None:
+                self._lookalikes_left -= 1
+                if self._lookalikes_left < 0:
+                    break
+                line = buffer.find(needle, line, end) + 1
+                continue
+            if opened >= 0:
+                extents.append((opened, max(opened, _before_line(buffer, line))))
+            opened = tail_at + tail.end()
+            if tail[1] is not None or len(extents) == limit:
+                return extents
+            line = buffer.find(needle, opened - 1, end) + 1
+        if opened >= 0:
+            extents.append((opened, end))
+        return extents
+
+
+def _before_line(buffer: Buffer, line: int) -> int:
+    """Where the line before offset `line` ends, its line end not counted."""
+    return line - (2 if buffer[line - 2 : line] == b"\r\n" else 1)
+
+
+def _number(parts: list[Part]) -> None:
+    for index in range(len(parts) - 1, -1, -1):
+        part = parts[index]
+        part.after = part.after or index + 1
+        if part.parent >= 0:
+            outer = parts[part.parent]
+            outer.after = max(outer.after, part.after)
+
+
+def header_end(buffer: Buffer, start: int, end: int) -> tuple[int, int]:
+    """Where the fields of the header at `start` end, and where the body begins.
+
+    Between them is the empty line; without one, all is header.
+    """
+    first = buffer[start : min(start + 2, end)]
+    if first[:1] == b"\n":
+        return start, start + 1
+    if first == b"\r\n":
+        return start, start + 2
+    crlf = buffer.find(b"\n\r\n", start, end)
+    lf = buffer.find(b"\n\n", start, end if crlf < 0 else crlf + 1)
+    if lf >= 0:
+        return lf + 1, lf + 2
+    if crlf >= 0:
+        return crlf + 1, crlf + 3
+    return end, end
+
+
+def _read_header(part: Part, header: bytes, default: Valued) -> None:
+    fields = split_fields(header, MAX_FIELDS)
+    part.fields = values = {field.name: field.value for field in fields}
+    if part.is_message:
+        part.header = fields
+    content_type = values.get(b"content-type")
+    if content_type is None:
+        kind = default
+    else:
+        kind = parse_parameters(content_type)
+        if not kind.kind or not kind.subtype:
+            kind = default if default is _EMBEDDED_TYPE else _TEXT  # RFC 2045 §5.2
+    encoding = values.get(b"content-transfer-encoding")
+    if encoding is not None:
+        part.encoding = encoding_of(without_comments(unfold(encoding)))
+    major = kind.kind.lower()
+    if major == b"multipart":
+        part.kind = Kind.MULTIPART
+    elif major == b"message" and kind.subtype.lower() == _EMBEDDED:
+        part.kind = Kind.MESSAGE
+    elif major == b"text" and not any(name == b"charset" for name, _value in kind.parameters):
+        kind = kind._replace(parameters=[*kind.parameters, (b"charset", b"us-ascii")])
+    part.type = kind

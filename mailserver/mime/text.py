@@ -1,0 +1,197 @@
+"""Mail as people read it: text for SEARCH (T33) and previews (RFC 8970).
+
+Searched is what is seen. Header fields are decoded, bodies of text parts decoded through
+transfer encoding and charset, and of HTML only what is shown: tags, attributes, comments,
+style and script are left out, so that "font" does not find every message. Names of attached
+files and the headers of embedded messages belong to the body.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+
+import attrs
+
+from mailserver.mime.buffers import Buffer, Octets, buffer_of
+from mailserver.mime.charsets import decode
+from mailserver.mime.decode import decode_leniently
+from mailserver.mime.structure import Part, parse
+from mailserver.mime.words import decode_parameter, decode_words
+
+MAX_TEXT = 4 << 20
+"""Octets of text parts of one message that are decoded for search; the rest is not found."""
+
+PREVIEW_LENGTH = 200
+"""Characters; RFC 8970 §3.3 advises 200 and forbids more than 256."""
+
+_PREVIEW_OCTETS = {b"plain": 4096, b"html": 32768}
+
+
+@attrs.frozen
+class SearchText:
+    r"""What SEARCH looks into, folded by `fold`.
+
+    Attributes:
+        header: one line `name: value\n` for each field of the main header, in their order,
+            names in lower case; no other line end occurs in it.
+        body: text of all text parts, names of attached files, headers of embedded messages.
+    """
+
+    header: str
+    body: str
+
+
+_SPACES = re.compile(r"[^\S ]\s*+| \s++")
+
+
+def fold(text: str) -> str:
+    """The form in which needles and haystacks are compared: two texts match if one's fold
+    is in the other's.
+
+    Case is folded and compatibility variants (full width, half width, ligatures) are made
+    one (Unicode NFKC_Casefold); accents stay. A run of white space counts as one space, so
+    that words are found across a line end. Linear.
+    """
+    if text.isascii():
+        text = text.lower()
+    else:
+        normalize = unicodedata.normalize
+        text = normalize("NFKC", normalize("NFKC", text.casefold()).casefold())
+    return _SPACES.sub(" ", text)
+
+
+def search_text(octets: Octets) -> SearchText:
+    """Decoded, folded text of a whole message. Never raises.
+
+    Args:
+        octets: the message as it is stored; at most `MAX_TEXT` octets of text are used.
+    """
+    buffer = buffer_of(octets)
+    parts = parse(buffer)
+    body: list[str] = []
+    left = MAX_TEXT
+    for part in parts:
+        if part.parent >= 0:
+            body += header_lines(part)
+        body += _file_names(part)
+        if part.is_text and left > 0:
+            body.append(part_text(buffer, part, left))
+            left -= part.end - part.body
+    header = "".join([f"{fold(line)}\n" for line in header_lines(parts[0])])
+    return SearchText(header, fold("\n".join(body)))
+
+
+def header_lines(part: Part) -> list[str]:
+    """Every field of a message's header as `name: value`, decoded."""
+    return [
+        f"{field.name.decode('ascii')}: {decode_words(field.value)}"
+        for field in part.header
+        if field.name
+    ]
+
+
+def _file_names(part: Part) -> list[str]:
+    """Name and description that people see of an attachment."""
+    names = [name] if (name := file_name(part)) else []
+    if description := part.fields.get(b"content-description"):
+        names.append(decode_words(description))
+    return names
+
+
+def file_name(part: Part) -> str:
+    """The name a part would be saved under, decoded; empty if it has none (RFC 2183 §2.3)."""
+    disposition = part.disposition
+    parameters = disposition.parameters if disposition is not None else []
+    for wanted in (b"filename*", b"filename"):
+        for name, value in parameters:
+            if name == wanted:
+                return decode_parameter(name, value)
+    for wanted in (b"name*", b"name"):
+        for name, value in part.type.parameters:
+            if name == wanted:
+                return decode_parameter(name, value)
+    return ""
+
+
+def part_text(buffer: Buffer, part: Part, limit: int) -> str:
+    """A text part as it is read: decoded, HTML without its markup.
+
+    Args:
+        limit: octets of the part, as sent, that are used at most.
+    """
+    octets = buffer[part.body : min(part.end, part.body + limit)]
+    text = decode(decode_leniently(octets, part.encoding), part.charset)
+    return html_text(text) if part.type.subtype.lower() == b"html" else text
+
+
+# Each alternative takes all it can and needs no second look: what is never closed reaches
+# to the end. `<[^<>]*` also ends at the next "<", so that "<<<<" stays linear.
+_HIDDEN = re.compile(
+    r"<!--(?:.*?-->|.*)|<(script|style|template|title)\b(?:.*?</\1\b[^<>]*+>?+|.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+_INLINE = re.compile(
+    r"</?(?:a|abbr|b|big|cite|code|del|em|font|i|ins|mark|o:p|q|s|small|span|strike|strong"
+    r"|sub|sup|tt|u|wbr)(?=[\s/>])[^<>]*+>?+",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*+>?+")
+
+
+def html_text(text: str) -> str:
+    """What a person sees of HTML: no markup, entities decoded. Linear.
+
+    Tags that begin a line or a cell become a line end, so that the words on both sides
+    stay two; those inside a line (`b`, `span`, `a`, …) leave nothing. For finding and
+    previews only: it is not a sanitiser.
+    """
+    shown = _TAG.sub("\n", _INLINE.sub("", _HIDDEN.sub("\n", text)))
+    return html.unescape(shown) if "&" in shown else shown
+
+
+def preview(buffer: Buffer, parts: list[Part]) -> str:
+    """At most `PREVIEW_LENGTH` characters of readable text on one line (RFC 8970 §3).
+
+    The first plain text part that is no attachment and has text, else the first HTML part.
+    Quoted lines are left out if anything else is there. Empty where there is no text.
+    """
+    for subtype, limit in _PREVIEW_OCTETS.items():
+        for part in parts[:100]:
+            if not part.is_text or part.type.subtype.lower() != subtype or part.end == part.body:
+                continue
+            disposition = part.disposition
+            if disposition is not None and disposition.kind == b"attachment":
+                continue
+            text = _digest(part_text(buffer, part, limit))
+            if text:
+                return text
+    return ""
+
+
+# Soft hyphens, joiners, direction marks, controls: newsletters pad their previews with them.
+_INVISIBLE = re.compile(
+    "[\\0-\\x08\\x0e-\\x1f\\xad\u034f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]+"
+)
+
+
+def _digest(text: str) -> str:
+    """The beginning of a text on one line, unquoted lines first."""
+    if not text.isascii() or "\0" in text:
+        text = _INVISIBLE.sub("", text)
+    own: list[str] = []
+    quoted: list[str] = []
+    length = 0
+    for line in text.splitlines():
+        words = " ".join(line.split())
+        if words.startswith(">"):
+            quoted.append(words)
+        elif words:
+            if words == "--":  # RFC 3676 §4.3: a signature follows
+                break
+            own.append(words)
+            length += len(words) + 1
+            if length > PREVIEW_LENGTH:
+                break
+    return " ".join(own or quoted)[:PREVIEW_LENGTH].rstrip()
