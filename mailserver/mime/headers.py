@@ -252,7 +252,13 @@ class _AddressReader:
         """A comma, a semicolon or the end came: what stands without brackets is complete."""
         words = self._words
         if self._has_at:
-            self._append(self._comment, None, words)
+            # RFC 5322 §4.4 allows blanks only around the dots of a local part: what stands
+            # before it is a name that lacks its angle brackets.
+            first = words.index(b"@") - 1
+            while first > 0 and (words[first][:1] == b"." or words[first - 1][-1:] == b"."):
+                first -= 1
+            name = b" ".join(words[: max(first, 0)]) or self._comment
+            self._append(name, None, words[max(first, 0) :])
         elif self._follows:
             pass  # "a@b Joe": words without an address of their own
         elif len(words) == 1:
