@@ -1,8 +1,7 @@
 """The table of commands, and the capabilities that follow from it.
 
-A command is a row. What CAPABILITY announces is computed: a row of `CAPABILITIES` is
-shown when its state and condition hold, and start-up fails if something would be announced
-that no command module has, or a module has something that is never announced.
+A command is a row. What CAPABILITY announces is computed: start-up fails if something would
+be announced that no command module implements, or is implemented and never announced.
 """
 
 from __future__ import annotations
@@ -14,6 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mailserver.wire.imap.capabilities import (
+    APPENDLIMIT,
+    LITERAL_PLUS,
+    SASL_IR,
+    STARTTLS,
+    State,
+    capability_tokens,
+)
 from mailserver.wire.imap.grammar.bare import Parser
 from mailserver.wire.imap.responses import Status
 
@@ -62,8 +69,10 @@ class CommandSpec:
             not send it before it has the answer of one that breaks them (RFC 3501 §5.5).
         breaks_seqs: EXPUNGE may be sent at its end; False for FETCH, STORE and SEARCH
             without UID, and for commands that are no occasion for it (T3).
-        needs: the capability that brings the command; empty for the base protocol. The
-            command is unknown (BAD) while that is not announced to this account.
+        needs: the capability that brings the command; empty for the base protocol. While
+            that is not to be had the command is answered BAD.
+        streams: the handler itself takes the literals that follow (APPEND); the parser
+            then reads up to the announcement of the first.
     """
 
     name: bytes
@@ -73,6 +82,7 @@ class CommandSpec:
     uses_seqs: bool = False
     breaks_seqs: bool = True
     needs: bytes = b""
+    streams: bool = False
 
     @property
     def by_uid(self) -> bool:
@@ -80,50 +90,35 @@ class CommandSpec:
         return self.name.startswith(b"UID ")
 
 
-@attrs.frozen
-class Capability:
-    """One token of CAPABILITY.
-
-    Attributes:
-        token: as announced.
-        states: where it is announced (T38).
-        offered: whether it holds now for this session; None for always.
-        text: the token with its value where that is not fixed (APPENDLIMIT=n).
-    """
-
-    token: bytes
-    states: States = LOGGED_IN
-    offered: Callable[[Session], bool] | None = None
-    text: Callable[[Session], bytes] | None = None
-
-
-CAPABILITIES = (
-    Capability(b"IMAP4rev1", ANY),
-    Capability(b"LITERAL+", ANY),  # RFC 7888; never beside LITERAL- (T56)
-    Capability(b"SASL-IR", ANY),  # RFC 4959
-    Capability(b"ID", ANY),  # RFC 2971
-    Capability(b"ENABLE", ANY),  # RFC 5161 §3.1: may be announced before login
-    Capability(b"STARTTLS", NOT_AUTHENTICATED, lambda s: s.may_start_tls),
-    Capability(b"LOGINDISABLED", NOT_AUTHENTICATED, lambda s: not s.passwords_allowed),
-    Capability(b"AUTH=PLAIN", NOT_AUTHENTICATED, lambda s: s.may_authenticate(b"PLAIN")),
-    Capability(b"AUTH=LOGIN", NOT_AUTHENTICATED, lambda s: s.may_authenticate(b"LOGIN")),
-    Capability(b"IDLE", LOGGED_IN, lambda s: s.bus.covers_all_mailboxes),  # SUN-51
-    Capability(b"NAMESPACE"),  # RFC 2342
-    Capability(b"CHILDREN"),  # RFC 3348
-    Capability(b"UNSELECT"),  # RFC 3691
-    Capability(b"UIDPLUS"),  # RFC 4315
-    Capability(b"MOVE"),  # RFC 6851
-    Capability(b"LIST-EXTENDED"),  # RFC 5258
-    Capability(b"LIST-STATUS"),  # RFC 5819
-    Capability(b"SPECIAL-USE"),  # RFC 6154
-    Capability(b"CREATE-SPECIAL-USE"),  # RFC 6154 §3
-    Capability(b"ESEARCH"),  # RFC 4731
-    Capability(b"MULTIAPPEND"),  # RFC 3502
-    Capability(b"BINARY"),  # RFC 3516
-    Capability(b"STATUS=SIZE"),  # RFC 8438
-    Capability(b"APPENDLIMIT", text=lambda s: b"APPENDLIMIT=%d" % s.store.max_message_size),
+ANNOUNCED: tuple[bytes, ...] = (
+    LITERAL_PLUS,  # RFC 7888; never beside LITERAL- (T56)
+    SASL_IR,
+    b"ID",
+    b"ENABLE",
+    b"IDLE",
+    b"NAMESPACE",
+    b"CHILDREN",
+    b"UNSELECT",
+    b"UIDPLUS",
+    b"MOVE",
+    b"LIST-EXTENDED",
+    b"LIST-STATUS",
+    b"SPECIAL-USE",
+    b"CREATE-SPECIAL-USE",
+    b"STATUS=SIZE",
+    b"ESEARCH",
+    b"MULTIAPPEND",
+    APPENDLIMIT,
+    b"BINARY",
 )
-"""Every capability, in the order in which they are announced."""
+"""Capabilities of this server, whatever its configuration, beside IMAP4rev1, STARTTLS,
+LOGINDISABLED and AUTH=. In which order and state each is shown says `wire.capabilities`."""
+
+CONDITIONS: dict[bytes, Callable[[Session], bool]] = {
+    b"IDLE": lambda session: session.bus.covers_all_mailboxes,  # SUN-51
+    STARTTLS: lambda session: session.may_start_tls,
+}
+"""What has to hold for a capability to be had; without a row it always is."""
 
 
 class RegistryError(Exception):
@@ -136,17 +131,15 @@ class Registry:
 
     Attributes:
         specs: by name.
-        capabilities: what may be announced.
+        announced: capabilities that sessions may have.
     """
 
     specs: Mapping[bytes, CommandSpec]
-    capabilities: tuple[Capability, ...]
+    announced: tuple[bytes, ...] = ANNOUNCED
 
     @classmethod
     def collect(
-        cls,
-        modules: Iterable[ModuleType],
-        capabilities: tuple[Capability, ...] = CAPABILITIES,
+        cls, modules: Iterable[ModuleType], announced: tuple[bytes, ...] = ANNOUNCED
     ) -> Registry:
         """Gather the rows of command modules.
 
@@ -156,7 +149,7 @@ class Registry:
 
         Raises:
             RegistryError: two rows of one name; a capability announced that nothing
-                implements; one implemented that is not in the table.
+                implements; one implemented that is not announced.
         """
         specs: dict[bytes, CommandSpec] = {}
         provided: set[bytes] = set()
@@ -166,31 +159,34 @@ class Registry:
                 if spec.name in specs:
                     raise RegistryError(f"two commands are named {spec.name.decode()}")
                 specs[spec.name] = spec
-                if spec.needs:
-                    provided.add(spec.needs)
-        announced = {capability.token for capability in capabilities}
-        for token in sorted(announced - provided):
+                provided.add(spec.needs)
+        provided -= {b"", STARTTLS}
+        for token in sorted(set(announced) - provided):
             raise RegistryError(f"{token.decode()} would be announced, but nothing implements it")
-        for token in sorted(provided - announced):
+        for token in sorted(provided - set(announced)):
             raise RegistryError(f"{token.decode()} is implemented, but never announced")
-        return cls(specs, capabilities)
+        return cls(specs, announced)
 
     def tokens(self, session: Session) -> tuple[bytes, ...]:
         """The capabilities to announce to a session now (T38)."""
-        hidden = session.disabled_capabilities
-        return tuple(
-            capability.text(session) if capability.text else capability.token
-            for capability in self.capabilities
-            if session.state in capability.states
-            and capability.token.upper() not in hidden
-            and (capability.offered is None or capability.offered(session))
+        return capability_tokens(
+            [token for token in self.announced if self._holds(token, session)],
+            State(
+                authenticated=session.principal is not None,
+                tls=session.connection.secure,
+                starttls=session.services.tls is not None,
+                password_login=session.passwords_allowed,
+                mechanisms=session.mechanisms,
+                append_limit=session.store.max_message_size,
+                disabled=session.disabled_capabilities,
+            ),
         )
 
-    def find(self, name: bytes, session: Session) -> CommandSpec | None:
-        """The command of a name in upper case; None if it is unknown to this session."""
-        spec = self.specs.get(name)
-        if spec is None or not spec.needs:
-            return spec
-        if session.state is States.NOT_AUTHENTICATED or spec.needs in session.capabilities:
-            return spec
-        return None
+    def offers(self, token: bytes, session: Session) -> bool:
+        """Say whether a session has a capability now, so may use its commands."""
+        return token not in session.disabled_capabilities and self._holds(token, session)
+
+    @staticmethod
+    def _holds(token: bytes, session: Session) -> bool:
+        condition = CONDITIONS.get(token)
+        return condition is None or condition(session)

@@ -36,9 +36,10 @@ from mailserver.model.changes import Event
 from mailserver.model.ids import Principal
 from mailserver.model.mailbox import MailboxInfo
 from mailserver.server.imap.registry import CommandSpec, Registry, States
-from mailserver.server.imap.settings import ImapSettings, Limits
+from mailserver.server.imap.settings import ImapSettings
 from mailserver.server.imap.view import View
 from mailserver.wire.imap.responses import Response
+from mailserver.wire.imap.scanner import Dialect
 from mailserver.wire.imap.writer import write
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Services:
         registry: its commands.
         clock: time; `callLater` and `seconds`.
         tls: context factory for STARTTLS, None while no certificate is configured (SUN-4).
+        dialect_before_login, dialect_after_login: what clients may write.
     """
 
     store: IMailStore
@@ -66,6 +68,16 @@ class Services:
     registry: Registry
     clock: IReactorTime
     tls: IOpenSSLContextFactory | None = None
+    dialect_before_login: Dialect = attrs.field(init=False)
+    dialect_after_login: Dialect = attrs.field(init=False)
+
+    @dialect_before_login.default
+    def _dialect_before_login(self) -> Dialect:
+        return Dialect(max_nesting=self.settings.nesting_before_login)
+
+    @dialect_after_login.default
+    def _dialect_after_login(self) -> Dialect:
+        return Dialect(max_nesting=self.settings.nesting_after_login)
 
 
 class Peer(Protocol):
@@ -98,11 +110,22 @@ class Peer(Protocol):
     async def drained(self) -> None:
         """Wait until the transport takes more; returns at once while it does."""
 
+    async def turn(self) -> None:
+        """Let the reactor do other work if it was kept for 20 ms since it last could."""
+
     def say_goodbye(self, text: str) -> None:
         """Send `* BYE text` and close (T51)."""
 
-    def start_tls(self) -> None:
-        """Begin the TLS handshake after what is queued is sent (S1)."""
+    def close_after_reply(self) -> None:
+        """Close once the running command has been answered (LOGOUT)."""
+
+    def start_tls_after_reply(self) -> None:
+        """Start TLS once the running command has been answered (RFC 3501 §6.2.1).
+
+        Raises:
+            Disconnected: octets came after STARTTLS; the client has been told, and none
+                of them is ever run (S1, T1).
+        """
 
     async def read_line(self, limit: int) -> bytes:
         """Wait for one line that is no command: a SASL response.
@@ -202,11 +225,11 @@ class Session:
         return self.services.settings
 
     @property
-    def limits(self) -> Limits:
-        """What one command may have now (S3)."""
+    def dialect(self) -> Dialect:
+        """What the client may write now (S3)."""
         if self.state is States.NOT_AUTHENTICATED:
-            return self.settings.before_login
-        return self.settings.after_login
+            return self.services.dialect_before_login
+        return self.services.dialect_after_login
 
     @property
     def who(self) -> Principal:
@@ -257,6 +280,13 @@ class Session:
         """
         await self.connection.drained()
 
+    async def turn(self) -> None:
+        """Let the reactor do other work if this command has kept it for long enough.
+
+        To be awaited between slices of work that may be many.
+        """
+        await self.connection.turn()
+
     # -- before login -------------------------------------------------------
 
     @property
@@ -274,10 +304,13 @@ class Session:
         needed = self.settings.plaintext_min_cipher
         return needed == 0 or (needed > 0 and self.connection.secure)
 
-    def may_authenticate(self, mechanism: bytes) -> bool:
-        """AUTHENTICATE with this mechanism, in upper case, is announced and accepted."""
-        mechanisms = self.services.authenticator.password_mechanisms()
-        return self.passwords_allowed and mechanism.decode("ascii", "replace") in mechanisms
+    @property
+    def mechanisms(self) -> tuple[bytes, ...]:
+        """SASL mechanisms announced and accepted now, upper case."""
+        if not self.passwords_allowed:
+            return ()
+        names = self.services.authenticator.password_mechanisms()
+        return tuple(name.encode("ascii") for name in names)
 
     async def log_in(self, name: str, password: str, authzid: str = "") -> None:
         """Check a password and become that account (RFC 3501 §6.2.3).
@@ -318,10 +351,6 @@ class Session:
     def capabilities(self) -> tuple[bytes, ...]:
         """The tokens that CAPABILITY announces now (T38)."""
         return self.services.registry.tokens(self)
-
-    def offers(self, token: bytes) -> bool:
-        """Say whether a capability, in upper case, is announced to this session."""
-        return any(token == own.upper() for own in self.capabilities)
 
     # -- mailbox ------------------------------------------------------------
 

@@ -5,34 +5,7 @@ from __future__ import annotations
 import attrs
 
 from mailserver import __version__
-
-
-@attrs.frozen
-class Limits:
-    """How much one client may ask for in one command (S3).
-
-    Attributes:
-        line: octets of a line.
-        command: octets of a command with its literals, those of APPEND's messages not
-            counted.
-        literal: octets of one literal, those of APPEND's messages not counted.
-        literals: number of literals of a command.
-        nesting: depth of parentheses, NOT and OR.
-        bad_commands: that many in a row are answered with BYE (T51).
-    """
-
-    line: int
-    command: int
-    literal: int
-    literals: int
-    nesting: int
-    bad_commands: int
-
-
-BEFORE_LOGIN = Limits(line=8192, command=16384, literal=4096, literals=4, nesting=4, bad_commands=3)
-AFTER_LOGIN = Limits(
-    line=65536, command=262144, literal=262144, literals=1000, nesting=32, bad_commands=20
-)
+from mailserver.wire.imap.reader import AFTER_LOGIN, BEFORE_LOGIN, Limits
 
 
 @attrs.frozen
@@ -43,7 +16,10 @@ class ImapSettings:
         banner: text of the greeting (SUN-5).
         plaintext_min_cipher: `plaintextmincipher` (SUN-11): 0 allows passwords without
             TLS, more than 0 only with it, -1 never.
-        before_login, after_login: limits of what is read (S3).
+        before_login, after_login: how much one command may be (S3).
+        nesting_before_login, nesting_after_login: depth of parentheses, NOT and OR (S3).
+        bad_before_login, bad_after_login: that many commands in a row answered BAD end
+            the connection (S3, T51).
         login_timeout: seconds from connect to login, whatever is sent meanwhile (S3).
         idle_timeout: seconds without a command until logout, at least 1800
             (RFC 3501 §5.4, T34).
@@ -59,6 +35,10 @@ class ImapSettings:
     plaintext_min_cipher: int = 0
     before_login: Limits = BEFORE_LOGIN
     after_login: Limits = AFTER_LOGIN
+    nesting_before_login: int = 4
+    nesting_after_login: int = 32
+    bad_before_login: int = 3
+    bad_after_login: int = 20
     login_timeout: float = 60.0
     idle_timeout: float = 1860.0
     write_timeout: float = 300.0
