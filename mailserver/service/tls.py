@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
-from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
+from twisted.internet.interfaces import IOpenSSLContextFactory, IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -50,7 +50,7 @@ class CertificateFault(Exception):
         self.is_key = is_key
 
 
-@implementer(IOpenSSLServerConnectionCreator)
+@implementer(IOpenSSLServerConnectionCreator, IOpenSSLContextFactory)
 class ServerTls:
     """The server's side of TLS, for every listener and every STARTTLS.
 
@@ -77,6 +77,10 @@ class ServerTls:
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted's way of asking for one connection's TLS state."""
         return SSL.Connection(self._context, None)
+
+    def getContext(self) -> SSL.Context:
+        """The way in which `ITLSTransport.startTLS` is declared to ask."""
+        return self._context
 
 
 def _load(certificate_file: Path, key_file: Path) -> SSL.Context:
