@@ -268,6 +268,17 @@ class CommandReader:
             raise RuntimeError("there is no unfinished command to refuse")
         self._forget_command()
 
+    def take_as_text(self) -> Line:
+        """Say that what looked like the announcement of a literal was text that ends the
+        line: a response's text for people may look so. Gives the complete line.
+        """
+        self._check_wanted()
+        del self._command[-1]
+        line = self.command_so_far
+        self._forget_command()
+        self._state = _State.LINE
+        return Line(line)
+
     def _check_wanted(self) -> None:
         if self._state is not _State.WANTED:
             raise RuntimeError("no literal is wanted")

@@ -87,12 +87,15 @@ class Dialect:
     Attributes:
         utf8: UTF-8 in quoted strings and mailbox names (RFC 6855, enabled by ENABLE).
         max_nesting: levels of parentheses, NOT and OR in a search programme (S3).
+        response: the octets are a response: 8-bit octets, NUL and literal8 may stand where
+            a command must not have them, for foreign servers send them.
         decode: turns octets of a charset into text, as `decode_utf8` does; raises
             LookupError and UnicodeDecodeError.
     """
 
     utf8: bool = False
     max_nesting: int = 32
+    response: bool = False
     decode: Callable[[bytes, str], str] = decode_utf8
 
 
@@ -243,7 +246,7 @@ class Scanner:
         if match is None:
             return self._literal(what)
         out: bytes = match[1]
-        if not out.isascii() and not self.dialect.utf8:
+        if not out.isascii() and not (self.dialect.utf8 or self.dialect.response):
             self.fail("expected a literal for a string that is not US-ASCII")  # T20
         self.at = match.end()
         return _ESCAPED.sub(rb"\1", out) if b"\\" in out else out
@@ -270,10 +273,11 @@ class Scanner:
         if end > len(self.octets):
             raise LiteralPending("expected the octets of the literal", self.at)
         out = self.octets[start:end]
-        if match[1]:
-            self.fail("a binary literal is allowed in APPEND only")
-        if b"\0" in out:
-            self.fail("a NUL in a literal", start + out.index(b"\0"))
+        if not self.dialect.response:
+            if match[1]:
+                self.fail("a binary literal is allowed in APPEND only")
+            if b"\0" in out:
+                self.fail("a NUL in a literal", start + out.index(b"\0"))
         self.at = end
         return out
 
@@ -313,7 +317,11 @@ class Scanner:
             self.fail("this text is not in its charset", start)
 
     def mailbox(self) -> str:
-        """Read a mailbox name as text, not yet canonical (T21)."""
+        """Read a mailbox name as text, not yet canonical (T21).
+
+        In a response, what is no modified UTF-7 is taken for UTF-8: such a mailbox can be
+        shown but not named back.
+        """
         start = self.at
         return self._mailbox_text(self.astring("a mailbox name"), start)
 
@@ -335,6 +343,8 @@ class Scanner:
         try:
             return mutf7.decode(octets)
         except ValueError as error:
+            if self.dialect.response:
+                return octets.decode("utf-8", "replace")
             self.fail(f"this mailbox name is {error}", start)
 
     # -- numbers and sets ----------------------------------------------------------------
