@@ -425,7 +425,8 @@ class IAuthenticator(Interface):
 
         Raises:
             MailError: AUTHENTICATION_FAILED (same text whatever was wrong),
-                AUTHORIZATION_FAILED (authzid not allowed), DISABLED, UNAVAILABLE.
+                AUTHORIZATION_FAILED (authzid not allowed), DISABLED (said only to who
+                knew the password), UNAVAILABLE (backend down, or too many tries).
         """
 
     def password_mechanisms() -> Sequence[str]:
@@ -436,7 +437,12 @@ class IThrottle(Interface):
     """Slows down those who fail (S7)."""
 
     def delay(address: str, name: str) -> float:
-        """Seconds that a check for this address and name has to wait now; 0 for none."""
+        """Take the next turn for a check of this address and name.
+
+        Returns:
+            Seconds that the check has to wait, 0 for none; `math.inf` if so many are
+            waiting already that it must be refused (then no turn was taken).
+        """
 
     def failed(address: str, name: str) -> None:
         """Count a failure."""
