@@ -1,0 +1,214 @@
+"""Making and checking password verifiers (S7).
+
+The expensive hash is argon2id (RFC 9106), computed on a `FairPool`. For SCRAM the keys of
+RFC 5802 §3 are made at the same time, so that it needs no new passwords later.
+
+Invariants:
+
+- A check costs one argon2id computation with the present parameters or those of the
+  verifier, whether or not there is an account, a verifier, or a usable password.
+- A password that was verified once is remembered as a keyed digest of verifier and
+  password: nothing is found under a verifier that has been replaced, and the key never
+  leaves the process.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+
+import argon2
+import attrs
+from argon2.exceptions import InvalidHashError, VerificationError
+from twisted.internet.interfaces import IReactorTime
+
+from mailserver.auth.pool import FairPool
+from mailserver.auth.saslprep import saslprep
+from mailserver.errors import ErrorKind, MailError
+from mailserver.model.account import Verifiers
+
+MAX_PASSWORD_OCTETS = 1024
+"""Octets (UTF-8) of a password; a longer one never matches."""
+
+_SALT_OCTETS = 16
+_HASH_OCTETS = 32
+
+
+@attrs.frozen
+class HashParameters:
+    """How expensive a password's hash is; the defaults take some 20 ms and 19 MiB.
+
+    Attributes:
+        time_cost: passes over the memory.
+        memory_cost: KiB.
+        parallelism: lanes.
+        scram_iterations: of PBKDF2, at least 4096 (RFC 7677 §3).
+        scram_sha1: also make a verifier for SCRAM-SHA-1.
+    """
+
+    time_cost: int = 2
+    memory_cost: int = 19 * 1024
+    parallelism: int = 1
+    scram_iterations: int = 10_000
+    scram_sha1: bool = False
+
+
+class Passwords:
+    """Makes and checks verifiers.
+
+    Args:
+        pool: where hashes are computed; started and stopped by its owner.
+        clock: for the life of remembered passwords.
+        parameters: for new verifiers and for the cost of a check that must fail.
+        remembered: verified passwords that are kept, 0 for none.
+        remembered_for: seconds.
+        random: gives that many random octets.
+    """
+
+    def __init__(
+        self,
+        pool: FairPool,
+        clock: IReactorTime,
+        parameters: HashParameters = HashParameters(),
+        *,
+        remembered: int = 10_000,
+        remembered_for: float = 3600.0,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._parameters = parameters
+        self._hasher = argon2.PasswordHasher(
+            time_cost=parameters.time_cost,
+            memory_cost=parameters.memory_cost,
+            parallelism=parameters.parallelism,
+            hash_len=_HASH_OCTETS,
+            salt_len=_SALT_OCTETS,
+        )
+        self._random = random
+        self._key = random(32)
+        self._remembered: OrderedDict[bytes, float] = OrderedDict()
+        self._max_remembered = remembered
+        self._remembered_for = remembered_for
+        self._nobody = _unmatchable(parameters, random)
+
+    async def verifiers(self, password: str) -> Verifiers:
+        """Make the verifiers of a new password.
+
+        Raises:
+            MailError: INVALID with the reason, which never quotes the password.
+        """
+        if not password:
+            raise MailError(ErrorKind.INVALID, "a password must not be empty")
+        try:
+            octets = _prepared(password)
+        except ValueError as error:
+            raise MailError(ErrorKind.INVALID, f"the password cannot be used: {error}") from None
+        return await self._pool.run("", lambda: self._make(octets))
+
+    async def matches(self, verifiers: Verifiers, password: str, client: str) -> bool:
+        """Say whether the password belongs to the verifiers.
+
+        Args:
+            verifiers: empty ones for an account that is not there or has no password;
+                the check then costs the same and fails.
+            password: as it came from the client.
+            client: whose turn it takes in the pool.
+
+        Raises:
+            MailError: TOO_MANY, UNAVAILABLE.
+        """
+        try:
+            octets, verifier = _prepared(password), verifiers.argon2id
+        except ValueError:
+            octets, verifier = b"", ""
+        digest = self._digest(verifier, octets)
+        if verifier and self._is_remembered(digest):
+            return True
+        stored = verifier or self._nobody
+        found = await self._pool.run(client, lambda: self._check(stored, octets))
+        if not (found and verifier):
+            return False
+        self._remember(digest)
+        return True
+
+    def _make(self, octets: bytes) -> Verifiers:
+        scram = self._parameters.scram_iterations
+        return Verifiers(
+            argon2id=self._hasher.hash(octets, salt=self._random(_SALT_OCTETS)),
+            scram_sha256=scram_verifier("sha256", octets, self._random(_SALT_OCTETS), scram),
+            scram_sha1=scram_verifier("sha1", octets, self._random(_SALT_OCTETS), scram)
+            if self._parameters.scram_sha1
+            else "",
+        )
+
+    def _check(self, stored: str, octets: bytes) -> bool:
+        try:
+            return self._hasher.verify(stored, octets)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    def _digest(self, verifier: str, octets: bytes) -> bytes:
+        return hashlib.blake2b(
+            verifier.encode("utf-8") + b"\0" + octets, key=self._key, digest_size=32
+        ).digest()
+
+    def _is_remembered(self, digest: bytes) -> bool:
+        until = self._remembered.get(digest)
+        if until is None:
+            return False
+        if until <= self._clock.seconds():
+            del self._remembered[digest]
+            return False
+        self._remembered.move_to_end(digest)
+        return True
+
+    def _remember(self, digest: bytes) -> None:
+        self._remembered[digest] = self._clock.seconds() + self._remembered_for
+        while len(self._remembered) > self._max_remembered:
+            self._remembered.popitem(last=False)
+
+
+def scram_verifier(digest: str, octets: bytes, salt: bytes, iterations: int) -> str:
+    """Make what a SCRAM server keeps: `iterations:salt:StoredKey:ServerKey` (RFC 5802 §3).
+
+    Args:
+        digest: `sha256` (RFC 7677) or `sha1`.
+        octets: the prepared password in UTF-8.
+    """
+    salted = hashlib.pbkdf2_hmac(digest, octets, salt, iterations)
+    client_key = hmac.digest(salted, b"Client Key", digest)
+    stored_key = hashlib.new(digest, client_key).digest()
+    server_key = hmac.digest(salted, b"Server Key", digest)
+    parts = (base64.b64encode(part).decode("ascii") for part in (salt, stored_key, server_key))
+    return ":".join((str(iterations), *parts))
+
+
+def _prepared(password: str) -> bytes:
+    """The octets that are hashed.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if len(password) > MAX_PASSWORD_OCTETS:
+        raise ValueError(f"it is longer than {MAX_PASSWORD_OCTETS} octets")
+    octets = saslprep(password).encode("utf-8")
+    if not octets:
+        raise ValueError("nothing is left of it after SASLprep")
+    if len(octets) > MAX_PASSWORD_OCTETS:
+        raise ValueError(f"it is longer than {MAX_PASSWORD_OCTETS} octets")
+    return octets
+
+
+def _unmatchable(parameters: HashParameters, random: Callable[[int], bytes]) -> str:
+    """A well-formed argon2id string that costs as much as others and belongs to nothing."""
+    salt, value = (
+        base64.b64encode(random(octets)).decode("ascii").rstrip("=")
+        for octets in (_SALT_OCTETS, _HASH_OCTETS)
+    )
+    cost = f"m={parameters.memory_cost},t={parameters.time_cost},p={parameters.parallelism}"
+    return f"$argon2id$v=19${cost}${salt}${value}"
