@@ -314,6 +314,7 @@ class ImapConnection(Connection):
     async def _execute(self, tag: bytes, spec: CommandSpec, command: Command) -> None:
         """Run a command and answer it, whatever happens."""
         session = self.session
+        session.tag = tag
         answer: Status | None
         try:
             answer = await spec.handler(session, command)

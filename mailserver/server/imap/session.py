@@ -180,6 +180,7 @@ class Session:
         enabled: capabilities switched on by ENABLE, upper case (RFC 5161).
         disabled_capabilities: what the account must not see, upper case (T38).
         client_id: what ID told, for the log.
+        tag: of the command that runs; ESEARCH repeats it (RFC 4731 §3.1).
     """
 
     __slots__ = (
@@ -192,6 +193,7 @@ class Session:
         "services",
         "stale",
         "state",
+        "tag",
         "view",
     )
 
@@ -204,6 +206,7 @@ class Session:
         self.enabled: frozenset[bytes] = frozenset()
         self.disabled_capabilities: frozenset[bytes] = frozenset()
         self.client_id = ""
+        self.tag = b""
         self.stale = False
         self._unsubscribe: Callable[[], None] | None = None
 
