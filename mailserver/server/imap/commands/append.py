@@ -1,0 +1,67 @@
+"""APPEND (RFC 3501 §6.3.11, RFC 3502, RFC 4315 §3, RFC 7889)."""
+
+from __future__ import annotations
+
+from mailserver.errors import ErrorKind, MailError
+from mailserver.interfaces import ISpooled
+from mailserver.model.flags import Flags
+from mailserver.model.message import InternalDate
+from mailserver.server.imap.registry import LOGGED_IN, CommandSpec
+from mailserver.server.imap.session import Session
+from mailserver.server.imap.status import ok
+from mailserver.server.imap.target import append_uid, find_target, show_arrivals
+from mailserver.wire.imap.commands import Append, AppendMessage
+from mailserver.wire.imap.grammar.append import parse_append, parse_append_next
+from mailserver.wire.imap.responses import Status
+from mailserver.wire.imap.scanner import Scanner
+
+
+async def append(session: Session, command: Append) -> Status:
+    """Take in one or more messages, all or none (T25).
+
+    The target is looked at before the first octet is asked for. A message over the limit
+    or of no octets is refused when it is announced, and with it all others.
+    """
+    target = await find_target(session, command.mailbox)
+    limit = await session.store.append_limit(session.who, target.ref)
+    taken: list[tuple[ISpooled, Flags, InternalDate]] = []
+    try:
+        message: AppendMessage | None = command.first
+        while message is not None:
+            spooled = await _receive(session, message, limit)
+            taken.append((spooled, message.flags, message.date or _now(session)))
+            rest = await session.connection.command_rest()
+            message = parse_append_next(Scanner(rest, session.dialect))
+        copied = await session.store.append(session.who, target.ref, taken)
+    finally:
+        for spooled, _, _ in taken:
+            spooled.discard()
+    await show_arrivals(session, target)
+    return ok("APPEND completed", append_uid(target, copied))
+
+
+async def _receive(session: Session, message: AppendMessage, limit: int) -> ISpooled:
+    """Take in one message, streamed: it is never in memory as a whole when it is large.
+
+    Raises:
+        MailError: TOO_BIG, BAD_MESSAGE; before anything is asked for where possible.
+    """
+    if message.size > limit:
+        raise MailError(ErrorKind.TOO_BIG, f"a message may have at most {limit} octets here")
+    if not message.size:
+        raise MailError(ErrorKind.BAD_MESSAGE, "a message must not be empty")
+    spool = session.store.spool()
+    try:
+        await session.connection.accept_literal(spool.write)
+        return await spool.finish()
+    except BaseException:
+        spool.discard()
+        raise
+
+
+def _now(session: Session) -> InternalDate:
+    return InternalDate(int(session.services.clock.seconds()))
+
+
+SPECS = (CommandSpec(b"APPEND", parse_append, append, LOGGED_IN, streams=True),)
+PROVIDES = (b"MULTIAPPEND", b"APPENDLIMIT")

@@ -1,0 +1,224 @@
+r"""FETCH and UID FETCH (RFC 3501 §6.4.5, RFC 3516 §4.2).
+
+The answer goes out in slices: a slice is read by one call of the store, written as one
+piece, and the next is read when the client has taken it (T52). Messages that are expunged,
+which the client has not been told, are left out; the tagged OK then says EXPUNGEISSUED
+(T5, RFC 5530 §3). What cannot be read or decoded of a message is left out too, and the
+command ends with NO: one damaged message does not keep the others from being read.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import compress, repeat
+from typing import cast
+
+import attrs
+from twisted.internet.defer import Deferred
+
+from mailserver.errors import MailError
+from mailserver.interfaces import IContent
+from mailserver.model.acl import Right
+from mailserver.model.flags import FlagOp, Flags, System
+from mailserver.model.ids import Uid
+from mailserver.model.message import Column
+from mailserver.model.numset import NumSet
+from mailserver.server.imap.items.cuts import PIECE
+from mailserver.server.imap.items.fetch import Plan, Slice
+from mailserver.server.imap.registry import SELECTED, CommandSpec
+from mailserver.server.imap.session import Session
+from mailserver.server.imap.status import ok
+from mailserver.server.imap.view import GONE, View
+from mailserver.wire.imap.commands import Fetch
+from mailserver.wire.imap.grammar.fetch import parse_fetch
+from mailserver.wire.imap.responses import EXPUNGEISSUED, Status
+
+CONTENTS = 1 << 20
+"""Octets of messages that are read at once."""
+
+CONTENTS_MESSAGES = 500
+"""Messages that are asked for at once when their octets are read."""
+
+
+async def fetch(session: Session, command: Fetch) -> Status | None:
+    """Answer the items of each message that is there."""
+    view = session.selected
+    may_mark = not view.read_only and Right.SEEN in view.mailbox.rights
+    plan = Plan.of(command.items, by_uid=command.by_uid, may_mark=may_mark)
+    spans = view.spans(view.resolve(command.numbers, by_uid=command.by_uid))
+    seen = await _mark_seen(session, view, spans) if plan.marks_seen else frozenset()
+    answer = _Answer(session, view, plan, seen)
+    for start, end in _slices(spans, plan.slice_size):
+        await answer.send_slice(start, end)
+    if answer.failure is not None:
+        raise answer.failure
+    if answer.left_out:
+        return ok("some of the messages are no longer there", EXPUNGEISSUED)
+    return None
+
+
+def _slices(spans: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    for start, end in spans:
+        for at in range(start, end, size):
+            yield at, min(at + size, end)
+
+
+async def _mark_seen(
+    session: Session, view: View, spans: Sequence[tuple[int, int]]
+) -> frozenset[int]:
+    r"""Set `\Seen` where it is not set, in one go; return the UIDs that have it from now on.
+
+    Reading goes on where it cannot be set: a full disk must not keep mail from its owner.
+    """
+    table = view.image.flag_table
+    unseen: list[int] = []
+    for start, end in spans:
+        ids = view.flag_ids(start, end)
+        wanted = {i for i in set(ids) if i != GONE and not table[i].system & System.SEEN}
+        if wanted:
+            unseen += [u for u, i in zip(view.uids[start:end], ids, strict=True) if i in wanted]
+    if not unseen:
+        return frozenset()
+    try:
+        stored = await session.store.store_flags(
+            session.who, view.image, NumSet.of(unseen), FlagOp.ADD, Flags(System.SEEN)
+        )
+    except MailError:
+        return frozenset()
+    view.told_flags(stored.changed, stored.mod_sequence)
+    return frozenset(stored.changed)
+
+
+@attrs.define
+class _Answer:
+    """What has been answered of one FETCH so far.
+
+    Attributes:
+        left_out: messages that are gone.
+        failure: the first thing that could not be read or decoded.
+    """
+
+    session: Session
+    view: View
+    plan: Plan
+    seen: frozenset[int]
+    left_out: int = 0
+    failure: MailError | None = None
+
+    async def send_slice(self, start: int, end: int) -> None:
+        """Answer the messages at positions start..end (end not included) of the view."""
+        numbers, part = await self._read(start, end)
+        self.left_out += end - start - len(numbers)
+        if not numbers:
+            return
+        if self.plan.needs_flags:
+            self.session.send(self.view.keyword_news())
+        lines = self.plan.lines(numbers, part)
+        if self.plan.cutters:
+            await self._send_with_octets(lines, part)
+        else:
+            self.session.send((b"".join(lines),))
+            await self.session.drained()
+            if len(lines) == self.plan.slice_size:
+                await self._turn()
+
+    async def _read(self, start: int, end: int) -> tuple[Sequence[int], Slice]:
+        """Read what the fields need of those messages that are there."""
+        session, view, plan = self.session, self.view, self.plan
+        numbers: Sequence[int] = range(start + 1, end + 1)
+        uids = cast(Sequence[Uid], view.uids[start:end])
+        ids: Sequence[int] = ()
+        there: set[int] | None = None
+        columns: dict[Column, Sequence[object]] = {}
+        if plan.columns:
+            rows = await session.store.fetch(session.who, view.image, uids, plan.columns)
+            if len(rows) != len(uids):
+                there = {row[0] for row in rows}
+        if plan.needs_flags:
+            ids = view.flag_ids(start, end)
+            if GONE in ids:
+                known: set[int] = {uid for uid, i in zip(uids, ids, strict=True) if i != GONE}
+                there = known if there is None else there & known
+        if there is not None:
+            kept = [uid in there for uid in uids]
+            numbers, uids = list(compress(numbers, kept)), list(compress(uids, kept))
+            ids = list(compress(ids, kept))
+            if plan.columns:
+                rows = [row for row in rows if row[0] in there]
+        if plan.columns and rows:
+            columns = dict(zip(plan.columns, list(zip(*rows, strict=True))[1:], strict=True))
+        return numbers, Slice(uids, _flags(view, uids, ids), self.seen, columns)
+
+    async def _send_with_octets(self, lines: Sequence[bytes], part: Slice) -> None:
+        """Send the lines with what is cut out of the messages' octets."""
+        session, uids = self.session, cast(Sequence[Uid], part.uids)
+        packed = part.columns.get(Column.SECTIONS, repeat(b""))
+        rest = dict(zip(uids, zip(lines, packed, strict=False), strict=True))
+        at = 0
+        while at < len(uids):
+            asked = uids[at : at + CONTENTS_MESSAGES]
+            contents = await session.store.contents(session.who, self.view.image, asked, CONTENTS)
+            try:
+                for uid, content in contents:
+                    await self._send_message(content, *rest.pop(uid))
+            finally:
+                for _, content in contents:
+                    content.close()
+            last = contents[-1][0] if contents else asked[-1]
+            at = bisect_right(uids, last)
+            await session.drained()
+            await self._turn()
+        self.left_out += len(rest)
+
+    async def _send_message(self, content: IContent, line: bytes, sections: bytes) -> None:
+        """Send one message: the beginning of its line, and the cuts.
+
+        A cut that fails is left out. When octets are missing in the middle of one, the
+        error goes through: what was announced cannot be kept, the connection must end.
+        """
+        session = self.session
+        parts = [line]
+        gap = b"" if line.endswith((b"(", b" ")) else b" "
+        size = 0
+        for cutter in self.plan.cutters:
+            try:
+                cut = await cutter(content, sections, self._turn)
+            except MailError as error:
+                self.failure = self.failure or error
+                continue
+            parts += (gap, cut.lead)
+            gap = b" "
+            for piece in cut.pieces:
+                parts.append(piece)
+                size += len(piece)
+                if size >= PIECE:
+                    session.send_part(b"".join(parts))
+                    parts.clear()
+                    size = 0
+                    await session.drained()
+        if line.endswith(b"(") and not gap:  # no item is left
+            return
+        parts.append(b")\r\n")
+        session.send((b"".join(parts),))
+
+    async def _turn(self) -> None:
+        """Let the reactor do other work."""
+        over: Deferred[None] = Deferred()
+        self.session.services.clock.callLater(0, over.callback, None)
+        await over
+
+
+def _flags(view: View, uids: Sequence[int], ids: Sequence[int]) -> Sequence[bytes]:
+    """FLAGS of each message as written; nothing where no ids are given."""
+    if view.recent and ids and view.recent.largest >= uids[0]:
+        return [view.flags_octets(i, uid) for i, uid in zip(ids, uids, strict=True)]
+    written = {i: view.flags_octets(i, 0) for i in set(ids)}
+    return [written[i] for i in ids]
+
+
+SPECS = (
+    CommandSpec(b"FETCH", parse_fetch, fetch, SELECTED, uses_seqs=True, breaks_seqs=False),
+    CommandSpec(b"UID FETCH", parse_fetch, fetch, SELECTED, uses_seqs=True),
+)
+PROVIDES = (b"BINARY",)
