@@ -57,13 +57,18 @@ def literal8(octets: bytes) -> bytes:
     return b"~{%d}\r\n%b" % (len(octets), octets)
 
 
+def is_quotable(octets: bytes) -> bool:
+    """Say whether a string can and should be sent quoted (T20)."""
+    return len(octets) <= MAX_QUOTED and _QUOTABLE.fullmatch(octets) is not None
+
+
 def quoted_or_literal(octets: bytes) -> bytes:
     """Write a string: quoted where that is possible, else as a literal (T20).
 
     Raises:
         ValueError: a NUL.
     """
-    if len(octets) > MAX_QUOTED or _QUOTABLE.fullmatch(octets) is None:
+    if not is_quotable(octets):
         return literal(octets)
     if b'"' in octets or b"\\" in octets:
         octets = _TO_ESCAPE.sub(rb"\\\g<0>", octets)
@@ -75,11 +80,18 @@ def nstring(octets: bytes | None) -> bytes:
     return b"NIL" if octets is None else quoted_or_literal(octets)
 
 
+def is_astring_atom(octets: bytes) -> bool:
+    """Say whether a string can be sent as an atom; NIL is better quoted (T20)."""
+    return _ASTRING_ATOM.fullmatch(octets) is not None and octets.upper() != b"NIL"
+
+
 def astring(octets: bytes) -> bytes:
-    """Write a string as an atom where that is possible; NIL is quoted (T20)."""
-    if _ASTRING_ATOM.fullmatch(octets) is not None and octets.upper() != b"NIL":
-        return octets
-    return quoted_or_literal(octets)
+    """Write a string as an atom where that is possible.
+
+    Raises:
+        ValueError: a NUL.
+    """
+    return octets if is_astring_atom(octets) else quoted_or_literal(octets)
 
 
 def astring_mailbox(name: str) -> bytes:
@@ -177,21 +189,27 @@ def _number(number: int) -> bytes:
 def section_label(section: BodySection | BinarySection | BinarySize) -> bytes:
     """Write the name under which FETCH answers a section: `BODY[1.TEXT]<0>` (T28)."""
     if isinstance(section, BinarySize):
-        return b"BINARY.SIZE[%b]" % _path(section.path)
+        return binary_label(b"BINARY.SIZE", section.path)
     if isinstance(section, BodySection):
-        label = section.old_name or b"BODY[%b]" % _section_spec(section)
+        label = section.old_name or b"BODY[%b]" % section_spec(section)
     else:
-        label = b"BINARY[%b]" % _path(section.path)
+        label = binary_label(b"BINARY", section.path)
     if section.partial is not None:
         label += b"<%d>" % section.partial[0]
     return label
+
+
+def binary_label(name: bytes, path: tuple[int, ...]) -> bytes:
+    """Write an item that takes a part number only (RFC 3516 §4.2)."""
+    return b"%b[%b]" % (name, _path(path))
 
 
 def _path(path: tuple[int, ...]) -> bytes:
     return b".".join(b"%d" % number for number in path)
 
 
-def _section_spec(section: BodySection) -> bytes:
+def section_spec(section: BodySection) -> bytes:
+    """Write what stands between the brackets of a section."""
     spec = _path(section.path)
     if section.text is not SectionText.ALL:
         spec += b"." * bool(spec) + section.text.value
