@@ -79,7 +79,7 @@ class Throttle:
         if pair in self._known or address in self._limits.trusted:
             source, wait = pair, 0.0
         else:
-            wait = self._step(("name", name))
+            wait = self._rest_of_step(("name", name))
         step = self._step(source)
         if step:
             start = max(now, self._turns.get(source, now))
@@ -132,6 +132,11 @@ class Throttle:
         if not count:
             return 0.0
         return min(self._limits.max_delay, self._limits.first_delay * 2.0 ** (count - 1))
+
+    def _rest_of_step(self, key: Key) -> float:
+        """Seconds until a step after the last failure is over."""
+        recent = self._recent(key)
+        return max(0.0, recent[-1] + self._step(key) - self._clock.seconds()) if recent else 0.0
 
     def _put(self, table: OrderedDict[Key, V], key: Key, value: V) -> None:
         table[key] = value
