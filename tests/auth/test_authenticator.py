@@ -6,6 +6,8 @@ import statistics
 import time
 from collections.abc import Coroutine
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -40,8 +42,8 @@ class AuthenticatorCase(TestCase):
     limits = ThrottleLimits()
 
     async def setUp(self) -> None:
-        path = Path(self.mktemp())
-        path.mkdir(mode=0o700)
+        path = Path(mkdtemp())
+        self.addCleanup(rmtree, path)
         self.directory = Directory.open(path / "directory.sqlite", reactor)
         self.addCleanup(lambda: ensureDeferred(self.directory.stop()))
         self.pool = FairPool(reactor, 1)

@@ -10,6 +10,8 @@ import sys
 import textwrap
 from collections.abc import Coroutine
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from twisted.internet import reactor
@@ -28,8 +30,8 @@ class DirectoryCase(TestCase):
     """A directory with two domains; joe, ann and joe+lists live in example.org."""
 
     async def setUp(self) -> None:
-        self.path = Path(self.mktemp())
-        self.path.mkdir(mode=0o700)
+        self.path = Path(mkdtemp())
+        self.addCleanup(rmtree, self.path)
         self.file = self.path / "directory.sqlite"
         self.directory = self.opened()
         await self.directory.add_domain("example.org")
@@ -488,6 +490,8 @@ class TwoProcesses(DirectoryCase):
             """
             import sys
             from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
             from twisted.internet import task
             from mailserver.store.directory import Directory, NewAccount
 
