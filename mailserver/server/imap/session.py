@@ -97,6 +97,10 @@ class Peer(Protocol):
     secure: bool
     in_response: bool
 
+    @property
+    def is_full(self) -> bool:
+        """The client does not take what was sent."""
+
     def logged_in(self, account: str) -> bool:
         """The client has logged in: count it for the account, and take the deadline for
         logging in off. False if it is one too many."""
@@ -140,6 +144,9 @@ class Peer(Protocol):
             MailError: TOO_BIG, when it is longer; it has been skipped.
         """
 
+    def wake(self) -> None:
+        """End a `line_or_wake` that waits."""
+
     async def line_or_wake(self, wake_after: float | None) -> bytes | None:
         """Wait for a line, for `wake`, or for the time; for IDLE.
 
@@ -149,9 +156,6 @@ class Peer(Protocol):
         Returns:
             The line without CRLF, or None when woken.
         """
-
-    def wake(self) -> None:
-        """End a `line_or_wake` that waits, or the next one at once."""
 
     async def accept_literal(self, sink: Callable[[bytes], None]) -> None:
         """Take in the literal that the command's octets end with.
@@ -179,13 +183,11 @@ class Session:
         view: of the selected mailbox; None in every state but SELECTED.
         enabled: capabilities switched on by ENABLE, upper case (RFC 5161).
         disabled_capabilities: what the account must not see, upper case (T38).
-        client_id: what ID told, for the log.
         tag: of the command that runs; ESEARCH repeats it (RFC 4731 §3.1).
     """
 
     __slots__ = (
         "_unsubscribe",
-        "client_id",
         "connection",
         "disabled_capabilities",
         "enabled",
@@ -205,7 +207,6 @@ class Session:
         self.view: View | None = None
         self.enabled: frozenset[bytes] = frozenset()
         self.disabled_capabilities: frozenset[bytes] = frozenset()
-        self.client_id = ""
         self.tag = b""
         self.stale = False
         self._unsubscribe: Callable[[], None] | None = None
@@ -315,6 +316,14 @@ class Session:
         names = self.services.authenticator.password_mechanisms()
         return tuple(name.encode("ascii") for name in names)
 
+    def privacy_required(self) -> MailError:
+        """The refusal of a password that must not be sent here (T40, SUN-11)."""
+        if self.connection.secure:
+            text = "passwords are not taken here"
+        else:
+            text = "passwords are taken over TLS only"
+        return MailError(ErrorKind.PRIVACY_REQUIRED, text)
+
     async def log_in(self, name: str, password: str, authzid: str = "") -> None:
         """Check a password and become that account (RFC 3501 §6.2.3).
 
@@ -323,12 +332,7 @@ class Session:
                 TOO_MANY if the account has too many sessions. Nothing has changed then.
         """
         if not self.passwords_allowed:
-            raise MailError(
-                ErrorKind.PRIVACY_REQUIRED,
-                "passwords are not taken here"
-                if self.connection.secure
-                else "passwords are taken over TLS only",
-            )
+            raise self.privacy_required()
         connection, services = self.connection, self.services
         principal = await services.authenticator.check_password(
             name,

@@ -218,6 +218,12 @@ class View:
             out.append(ids[at] if at < total and theirs[at] == uid else GONE)
         return out
 
+    def first_unseen(self) -> SeqNum | None:
+        r"""The number of the first message without `\Seen`, for SELECT."""
+        seen = {at for at, f in enumerate(self.image.flag_table) if f.system & System.SEEN}
+        ids = self.flag_ids(0, self.count)
+        return next((SeqNum(n) for n, at in enumerate(ids, 1) if at not in seen), None)
+
     def flags_octets(self, flag_id: int, uid: int) -> bytes:
         r"""The flags of a message as they stand in FETCH, `(\Seen \Recent)`.
 

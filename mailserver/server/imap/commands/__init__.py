@@ -8,5 +8,37 @@ from __future__ import annotations
 
 from types import ModuleType
 
-MODULES: tuple[ModuleType, ...] = ()
-"""Every module of this package, in the order of the RFC."""
+from mailserver.server.imap.commands import (
+    always,
+    append,
+    close,
+    copy,
+    expunge,
+    fetch,
+    idle,
+    list,
+    login,
+    mailbox,
+    move,
+    search,
+    select,
+    store,
+)
+
+MODULES: tuple[ModuleType, ...] = (
+    always,
+    login,
+    select,
+    mailbox,
+    list,
+    append,
+    idle,
+    close,
+    expunge,
+    search,
+    fetch,
+    store,
+    copy,
+    move,
+)
+"""Every module of this package with commands, about in the order of RFC 3501."""
