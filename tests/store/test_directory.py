@@ -490,8 +490,6 @@ class TwoProcesses(DirectoryCase):
             """
             import sys
             from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
             from twisted.internet import task
             from mailserver.store.directory import Directory, NewAccount
 
