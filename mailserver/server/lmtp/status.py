@@ -16,6 +16,7 @@ _CODES: Final[dict[ErrorKind, tuple[int, str]]] = {
     ErrorKind.NONEXISTENT: (550, "5.1.1"),
     ErrorKind.DISABLED: (450, "4.2.1"),
     ErrorKind.CANNOT: (553, "5.1.3"),
+    ErrorKind.INVALID: (553, "5.1.3"),
     ErrorKind.NO_PERMISSION: (550, "5.7.1"),
     ErrorKind.OVER_QUOTA: (452, "4.2.2"),
     ErrorKind.TOO_BIG: (552, "5.3.4"),

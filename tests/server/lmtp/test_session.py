@@ -170,7 +170,8 @@ ERRORS = [
     (ErrorKind.DISK_FULL, "452 4.3.1"),
     (ErrorKind.UNAVAILABLE, "451 4.3.0"),
     (ErrorKind.CORRUPT, "451 4.2.0"),
-    (ErrorKind.INVALID, "451 4.3.0"),
+    (ErrorKind.INVALID, "553 5.1.3"),
+    (ErrorKind.READ_ONLY, "451 4.3.0"),
 ]
 
 
