@@ -1,0 +1,72 @@
+"""The octets of stored messages, read in pieces (`IContent`)."""
+
+from __future__ import annotations
+
+import os
+
+from zope.interface import implementer
+
+from mailserver.errors import ErrorKind, MailError
+from mailserver.interfaces import IContent
+
+
+@implementer(IContent)
+class MemoryContent:
+    """Octets that came from the database."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self.size = len(octets)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return octets start..end, cut to the size."""
+        return self._octets[start:end]
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@implementer(IContent)
+class FileContent:
+    """Octets in a file, behind what this recipient alone has before them.
+
+    Args:
+        descriptor: of the open file, closed with this.
+        prefix: octets before those of the file.
+        size: of both.
+    """
+
+    def __init__(self, descriptor: int, prefix: bytes, size: int) -> None:
+        self._descriptor: int | None = descriptor
+        self._prefix = prefix
+        self.size = size
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return octets start..end, cut to the size."""
+        end = min(end, self.size)
+        before = len(self._prefix)
+        head = self._prefix[start:end]
+        at, left = max(start - before, 0), end - max(start, before)
+        chunks = [head]
+        while left > 0:
+            chunk = os.pread(self._file(), left, at)
+            if not chunk:
+                raise MailError(ErrorKind.CORRUPT, "this message's octets are cut off")
+            chunks.append(chunk)
+            at += len(chunk)
+            left -= len(chunk)
+        return b"".join(chunks)
+
+    def _file(self) -> int:
+        if self._descriptor is None:
+            raise MailError(ErrorKind.INVALID, "this message was closed already")
+        return self._descriptor
+
+    def close(self) -> None:
+        """Give the file back."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,138 @@
+"""The seam between the store's rules and the database below them.
+
+The rules (`transactions`, `authorize`) are plain functions over a `Connection`; an engine
+runs them: reading ones at once, writing ones as part of a transaction of its own making.
+A second engine implements `Engine` and passes `tests/contract/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from mailserver.model.changes import Event, EventKind
+from mailserver.model.ids import AccountId, MailboxId, MailboxRef, ModSeq
+from mailserver.store.blobs import Blobs
+from mailserver.store.limits import StoreLimits
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class Connection(Protocol):
+    """One account's database. Statements have `?` for arguments.
+
+    Every method raises `MailError`: DISK_FULL, CORRUPT or UNAVAILABLE.
+    """
+
+    def rows(self, statement: str, arguments: Sequence[Any] = ()) -> list[Row]:
+        """Run a query and read it to its end."""
+        ...
+
+    def row(self, statement: str, arguments: Sequence[Any] = ()) -> Row | None:
+        """Run a query and return its first row, or None."""
+        ...
+
+    def run(self, statement: str, arguments: Sequence[Any] = ()) -> int:
+        """Run a change; returns the number of rows changed."""
+        ...
+
+    def run_many(self, statement: str, arguments: Iterable[Sequence[Any]]) -> None:
+        """Run a change once for each of the arguments."""
+        ...
+
+    def insert(self, statement: str, arguments: Sequence[Any] = ()) -> int:
+        """Add a row; returns the number that the database gave it."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Make the queries inside see one state; must not be held over a reactor turn."""
+        ...
+
+
+@attrs.define
+class Transaction:
+    """What one writing operation works with; it commits whole or not at all.
+
+    Attributes:
+        account: whose data it is.
+        connection: inside an open write transaction.
+        blobs: the files of this account.
+        now: seconds since 1970 UTC.
+        limits: of the store.
+        events: to be published once it is committed; `changed` adds to them.
+        unused: digests of files to be removed after the commit, if nothing needs them.
+        foreign: opens another account for reading.
+    """
+
+    account: AccountId
+    connection: Connection
+    blobs: Blobs
+    now: int
+    limits: StoreLimits
+    foreign: Callable[[AccountId], AbstractContextManager[tuple[Connection, Blobs]]]
+    events: list[Event] = attrs.Factory(list)
+    unused: list[str] = attrs.Factory(list)
+
+    def changed(self, mailbox: MailboxId, modseq: int, kind: EventKind) -> None:
+        """Announce a change of a mailbox of this account."""
+        self.events.append(Event(MailboxRef(self.account, mailbox), ModSeq(modseq), kind))
+
+
+class Engine(Protocol):
+    """Accounts' databases, and who reads and writes them."""
+
+    async def read(self, account: AccountId, function: Callable[[Connection], T]) -> T:
+        """Run a short read; completes without suspending where the engine can.
+
+        Raises:
+            MailError: NONEXISTENT (no such account), CORRUPT, UNAVAILABLE.
+        """
+        ...
+
+    def write(self, account: AccountId, operation: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run an operation in a transaction; durable, and its events published, when the
+        awaitable returns. Operations of an account run one after the other, in order.
+
+        Raises:
+            MailError: what the operation raised, then nothing of it is done; NONEXISTENT,
+                CORRUPT, DISK_FULL, UNAVAILABLE.
+        """
+        ...
+
+    def blobs(self, account: AccountId) -> Blobs:
+        """The files of an account."""
+        ...
+
+    def create(
+        self, account: AccountId, name: str, fill: Callable[[Transaction], None]
+    ) -> Awaitable[None]:
+        """Make the data of a new account, filled by `fill`; durable, whole or not at all.
+
+        Raises:
+            MailError: ALREADY_EXISTS.
+        """
+        ...
+
+    def remove(self, account: AccountId) -> Awaitable[None]:
+        """Remove the data of an account; durable.
+
+        Raises:
+            MailError: NONEXISTENT.
+        """
+        ...
+
+    def work(self, function: Callable[[], T]) -> Awaitable[T]:
+        """Run a long computation off the reactor, in a thread that writes nothing."""
+        ...
+
+    def pause(self) -> Awaitable[None]:
+        """Let other work of the reactor go first."""
+        ...
+
+    def stop(self) -> Awaitable[None]:
+        """Finish what was asked for, refuse everything new, close all files."""
+        ...

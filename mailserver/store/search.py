@@ -1,0 +1,1 @@
+"""SEARCH, evaluated in the cheapest order."""

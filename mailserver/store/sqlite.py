@@ -1,0 +1,697 @@
+"""The SQLite engine: a database per account, read on the reactor, written by threads.
+
+Theory of operation. The reactor has one read-only handle per account (an LRU of them) and
+reads with it directly: single statements, read to their end, some 5 µs each. Each writer
+thread has its own handles for the accounts that it serves, and an account is always served
+by the same thread. A thread takes everything that is queued, groups it by account, and for
+each account runs one transaction: BEGIN IMMEDIATE, each operation in a savepoint of its
+own, one COMMIT with one sync. Results go back to the reactor in batches.
+
+Invariants:
+
+- Nothing is answered before the COMMIT that holds it has returned.
+- An operation that fails is undone alone. If SQLite gave up the whole transaction (disk
+  full), each operation is run again in one of its own. If the COMMIT fails, every
+  operation of it is refused, the handle is closed, and the next one opens and checks the
+  file anew; the same sync is never tried again (R4).
+- A read handle is closed by the account's writer thread, before its own: the last closer
+  writes the log back into the database, and that must not happen on the reactor.
+- Other processes may write the same accounts: every write starts with BEGIN IMMEDIATE and
+  a busy timeout, never by upgrading a read.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import sqlite3
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+from zlib import crc32
+
+import attrs
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+
+from mailserver.errors import ErrorKind, MailError
+from mailserver.interfaces import IEventBus
+from mailserver.model.changes import Event
+from mailserver.model.ids import AccountId
+from mailserver.store.blobs import Blobs, disk_error, make_directory, open_new, sync_directory
+from mailserver.store.engine import Connection, Row, Transaction
+from mailserver.store.limits import StoreLimits
+
+T = TypeVar("T")
+Operation = Callable[[Transaction], Any]
+
+DATABASE = "mail.sqlite"
+READERS = 256
+"""Open read handles; one costs 3 descriptors and about 80 KB."""
+
+RESULTS_PER_TURN = 32
+"""Results that one reactor turn hands out, so that a full queue does not hold it up."""
+
+BUSY_SECONDS = 20.0
+"""How long a writer waits for another process on the same account."""
+
+_STEP = re.compile(r"\d{4}_\w+\.sql")
+_ACCOUNT_ID = re.compile(r"[0-9a-z]{26}")
+
+
+def refusal(error: sqlite3.Error) -> MailError:
+    """Say in the store's words what SQLite says; never the statement or a path."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_FULL:
+        return MailError(ErrorKind.DISK_FULL, "the disk of the mail store is full")
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return MailError(
+            ErrorKind.CORRUPT, "the mail database of this account is damaged; see mailctl verify"
+        )
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return MailError(ErrorKind.UNAVAILABLE, "this account is busy, please try again")
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return MailError(ErrorKind.UNAVAILABLE, f"the mail database does not work ({name})")
+
+
+class SqliteConnection:
+    """One handle; used by one thread at a time.
+
+    Args:
+        path: of an existing database.
+        account: whose it must be.
+        writes: False for a handle that only reads.
+
+    Raises:
+        MailError: NONEXISTENT, CORRUPT (also another account's file, R6), UNAVAILABLE
+            (also a schema newer than this program's, R17).
+    """
+
+    def __init__(self, path: Path, account: AccountId, *, writes: bool) -> None:
+        if not path.exists():
+            raise MailError(ErrorKind.NONEXISTENT, "no such account")
+        try:
+            self._sqlite = sqlite3.connect(
+                f"file:{quote(str(path))}?mode=rw",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=256,
+                timeout=BUSY_SECONDS if writes else 2.0,
+            )
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+        try:
+            self._prepare(account, writes)
+        except BaseException:
+            self._sqlite.close()
+            raise
+
+    def _prepare(self, account: AccountId, writes: bool) -> None:
+        if writes:
+            self.run("PRAGMA synchronous = FULL")
+            self.run("PRAGMA cache_size = -1024")
+            self.run("PRAGMA journal_size_limit = 4194304")
+        else:
+            self.run("PRAGMA query_only = ON")
+            self.run("PRAGMA cache_size = -64")
+        found = self.row("SELECT id, (SELECT max(version) FROM schema) FROM account")
+        if found is None or found[0] != account:
+            raise MailError(
+                ErrorKind.CORRUPT,
+                "this mail database belongs to another account; see mailctl verify",
+            )
+        version, latest = found[1], len(schema_steps())
+        if version > latest:
+            raise MailError(
+                ErrorKind.UNAVAILABLE,
+                f"the mail database was made by a newer version (schema {version}; this program"
+                f" knows {latest})",
+            )
+        if version < latest:
+            self._upgrade(version)
+
+    def _upgrade(self, version: int) -> None:
+        self.run("PRAGMA query_only = OFF")
+        for number, script in enumerate(schema_steps()[version:], version + 1):
+            apply_step(self, number, script, now=0)
+
+    def rows(self, statement: str, arguments: Sequence[Any] = ()) -> list[Row]:
+        """Run a query and read it to its end."""
+        try:
+            return self._sqlite.execute(statement, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+
+    def row(self, statement: str, arguments: Sequence[Any] = ()) -> Row | None:
+        """Run a query and return its first row, or None."""
+        found = self.rows(statement, arguments)
+        return found[0] if found else None
+
+    def run(self, statement: str, arguments: Sequence[Any] = ()) -> int:
+        """Run a change; returns the number of rows changed."""
+        try:
+            return self._sqlite.execute(statement, arguments).rowcount
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+
+    def run_many(self, statement: str, arguments: Iterable[Sequence[Any]]) -> None:
+        """Run a change once for each of the arguments."""
+        try:
+            self._sqlite.executemany(statement, arguments)
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+
+    def insert(self, statement: str, arguments: Sequence[Any] = ()) -> int:
+        """Add a row; returns its rowid."""
+        try:
+            return self._sqlite.execute(statement, arguments).lastrowid or 0
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Make the queries inside see one state."""
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            if self._sqlite.in_transaction:
+                self.run("COMMIT")
+
+    @property
+    def in_transaction(self) -> bool:
+        """False once SQLite has given the transaction up by itself."""
+        return self._sqlite.in_transaction
+
+    def close(self) -> None:
+        """Close the handle; what was not committed is undone."""
+        try:
+            self._sqlite.close()
+        except sqlite3.Error:
+            pass  # a failing last checkpoint: the log stays and is read at the next opening
+
+
+@cache
+def schema_steps() -> tuple[str, ...]:
+    """The scripts `NNNN_name.sql` that make the schema, in order."""
+    directory = resources.files("mailserver.store.sql").joinpath("schema")
+    names = sorted(step.name for step in directory.iterdir() if _STEP.fullmatch(step.name))
+    return tuple(directory.joinpath(name).read_text("utf-8") for name in names)
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: sqlite3's own `executescript` commits."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if line.rstrip().endswith(";") and sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def apply_step(connection: SqliteConnection, number: int, script: str, now: int) -> None:
+    """Make one schema step, unless another process has made it meanwhile (R17)."""
+    connection.run("BEGIN IMMEDIATE")
+    try:
+        done = number > 1 and connection.row("SELECT 1 FROM schema WHERE version = ?", (number,))
+        if not done:
+            for statement in statements(script):
+                connection.run(statement)
+            connection.run("INSERT INTO schema (version, applied) VALUES (?, ?)", (number, now))
+        connection.run("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.run("ROLLBACK")
+
+
+@attrs.define
+class _Job:
+    """One thing asked of a writer thread."""
+
+    account: AccountId
+    operation: Operation | None  # in a transaction of the account, or
+    action: Callable[[], Any] | None  # as it is, between transactions
+    deferred: Deferred[Any]
+
+
+@attrs.define
+class _Answer:
+    """What a job is answered: a value, or why not."""
+
+    deferred: Deferred[Any]
+    value: Any = None
+    error: Exception | None = None
+    events: Sequence[Event] = ()
+
+
+class _Results:
+    """Hands results back to the reactor, a few per turn, waking it once for many."""
+
+    def __init__(self, reactor: Any, bus: IEventBus | None) -> None:
+        self._reactor = reactor
+        self._bus = bus
+        self._lock = threading.Lock()
+        self._ready: deque[_Answer] = deque()
+        self._awake = False
+
+    def add(self, answers: Sequence[_Answer]) -> None:
+        """Called by writer threads."""
+        with self._lock:
+            self._ready.extend(answers)
+            wake, self._awake = not self._awake, True
+        if wake:
+            self._reactor.callFromThread(self._hand_out)
+
+    def _hand_out(self) -> None:
+        with self._lock:
+            some = [self._ready.popleft() for _ in range(min(RESULTS_PER_TURN, len(self._ready)))]
+            self._awake = bool(self._ready)
+            again = self._awake
+        if again:
+            self._reactor.callLater(0, self._hand_out)
+        for answer in some:
+            if answer.error is not None:
+                answer.deferred.errback(answer.error)
+                continue
+            if self._bus is not None:
+                for event in answer.events:
+                    self._bus.publish(event)
+            answer.deferred.callback(answer.value)
+
+
+class _Writer(threading.Thread):
+    """One writer thread, its queue and its handles."""
+
+    log = Logger()
+
+    def __init__(self, engine: SqliteEngine, number: int, results: _Results) -> None:
+        super().__init__(name=f"store-writer-{number}", daemon=True)
+        self._engine = engine
+        self._results = results
+        self._handles: OrderedDict[AccountId, SqliteConnection] = OrderedDict()
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+
+    def run(self) -> None:
+        """Work until a None comes; what is queued before it is still done."""
+        while True:
+            batch, last = self._next_batch()
+            by_account: dict[AccountId, list[_Job]] = {}
+            for job in batch:
+                by_account.setdefault(job.account, []).append(job)
+            for account, jobs in by_account.items():
+                self._serve(account, jobs)
+            if last:
+                break
+        for handle in self._handles.values():
+            handle.close()
+
+    def _next_batch(self) -> tuple[list[_Job], bool]:
+        batch: list[_Job] = []
+        job = self.jobs.get()
+        while job is not None:
+            batch.append(job)
+            try:
+                job = self.jobs.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _serve(self, account: AccountId, jobs: list[_Job]) -> None:
+        """Do one account's jobs in order: runs of operations share a transaction."""
+        together: list[_Job] = []
+        for job in jobs:
+            if job.action is None:
+                together.append(job)
+                continue
+            if together:
+                self._results.add(self._commit(account, together))
+                together = []
+            answer = _Answer(job.deferred)
+            try:
+                answer.value = job.action()
+            except Exception as error:  # noqa: BLE001  answered, and logged by _refused
+                answer.error = self._refused(error)
+            self._results.add([answer])
+        if together:
+            self._results.add(self._commit(account, together))
+
+    def _commit(self, account: AccountId, jobs: list[_Job]) -> list[_Answer]:
+        """One transaction for the jobs; returns what each is to be answered."""
+        try:
+            handle = self._handle(account)
+            handle.run("BEGIN IMMEDIATE")
+        except Exception as error:  # noqa: BLE001  answered, and logged by _refused
+            self._drop(account)
+            return _refuse(jobs, self._refused(error))
+        answers: list[_Answer] = []
+        unused: list[str] = []
+        for job in jobs:
+            assert job.operation is not None
+            answer = _Answer(job.deferred)
+            answers.append(answer)
+            transaction = self._engine.transaction(account, handle)
+            try:
+                handle.run("SAVEPOINT operation")
+                answer.value = job.operation(transaction)
+                handle.run("RELEASE operation")
+                answer.events = transaction.events
+                unused += transaction.unused
+            except Exception as error:  # noqa: BLE001  answered, and logged by _refused
+                answer.error = self._refused(error)
+                if not _undone(handle):
+                    return self._given_up(account, jobs, answer.error)
+        try:
+            handle.run("COMMIT")
+        except MailError as error:
+            self.log.error(
+                "a commit failed: {text}; account {account}", text=error.text, account=account
+            )
+            return self._given_up(account, jobs, error)
+        self._remove_files(account, handle, unused)
+        return answers
+
+    def _given_up(self, account: AccountId, jobs: list[_Job], error: Exception) -> list[_Answer]:
+        """The transaction is lost. With a full disk the next, smaller one may fit; after
+        any other error nothing is tried again and the file is opened and checked anew."""
+        self._drop(account)
+        full = isinstance(error, MailError) and error.kind is ErrorKind.DISK_FULL
+        if full and len(jobs) > 1:
+            return [answer for job in jobs for answer in self._commit(account, [job])]
+        return _refuse(jobs, error)
+
+    def _remove_files(
+        self, account: AccountId, handle: SqliteConnection, unused: list[str]
+    ) -> None:
+        """Unlink files that no row names; under the write lock, because another process
+        may be about to name the same octets again."""
+        if not unused:
+            return
+        try:
+            handle.run("BEGIN IMMEDIATE")
+            for digest in unused:
+                if handle.row("SELECT 1 FROM message WHERE digest = ?", (digest,)) is None:
+                    self._engine.blobs(account).unlink(digest)
+            handle.run("COMMIT")
+        except (MailError, OSError) as error:
+            self.log.warn("files are left: {e}", e=error)  # noqa: G010  Twisted's name
+            if handle.in_transaction:
+                self._drop(account)
+
+    def _handle(self, account: AccountId) -> SqliteConnection:
+        handle = self._handles.get(account)
+        if handle is None:
+            handle = SqliteConnection(self._engine.database(account), account, writes=True)
+            self._handles[account] = handle
+            while len(self._handles) > self._engine.handles_per_writer:
+                self._handles.popitem(last=False)[1].close()
+        else:
+            self._handles.move_to_end(account)
+        return handle
+
+    def _drop(self, account: AccountId) -> None:
+        """Close the account's handle; the next use opens and checks the file anew."""
+        handle = self._handles.pop(account, None)
+        if handle is not None:
+            handle.close()
+
+    def drop(self, account: AccountId, reader: SqliteConnection | None, own: bool) -> None:
+        """Close the reactor's handle, then perhaps our own; runs in this thread."""
+        if reader is not None:
+            reader.close()
+        if own:
+            self._drop(account)
+
+    def _refused(self, error: Exception) -> Exception:
+        """The error to hand back; what nobody foresaw is logged."""
+        if isinstance(error, OSError):
+            return disk_error(error)
+        if not isinstance(error, MailError):
+            self.log.failure("a store operation failed")
+        return error
+
+
+def _undone(handle: SqliteConnection) -> bool:
+    """Undo the operation that failed; False if the whole transaction is lost with it."""
+    if not handle.in_transaction:  # a full disk makes SQLite undo all of it by itself
+        return False
+    try:
+        handle.run("ROLLBACK TO operation")
+        handle.run("RELEASE operation")
+    except MailError:
+        return False
+    return True
+
+
+def _refuse(jobs: Sequence[_Job], error: Exception) -> list[_Answer]:
+    return [_Answer(job.deferred, error=error) for job in jobs]
+
+
+class SqliteEngine:
+    """`mailserver.store.engine.Engine` over SQLite; made and used on the reactor thread.
+
+    Args:
+        data: directory of the installation; `accounts/` and `spool/` are made in it.
+        reactor: `IReactorTime` and `IReactorFromThreads`.
+        bus: gets the events of what was committed; None for nobody.
+        limits: of the store.
+        now: seconds since 1970 UTC.
+        writers: number of writer threads, 1 .. 16.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        reactor: Any,
+        bus: IEventBus | None,
+        limits: StoreLimits,
+        now: Callable[[], float],
+        writers: int = 4,
+    ) -> None:
+        if not 1 <= writers <= 16:
+            raise ValueError(f"there may be 1 to 16 writer threads, not {writers}")
+        self.accounts_directory = data / "accounts"
+        self.spool_directory = data / "spool"
+        make_directory(self.accounts_directory)
+        make_directory(self.spool_directory)
+        self.limits = limits
+        self.handles_per_writer = max(16, READERS // writers)
+        self._reactor = reactor
+        self._now = now
+        self._stopped = False
+        self._readers: OrderedDict[AccountId, SqliteConnection] = OrderedDict()
+        self._results = _Results(reactor, bus)
+        self._writers = [_Writer(self, number, self._results) for number in range(writers)]
+        self._worker: _Writer | None = None
+        for writer in self._writers:
+            writer.start()
+
+    # -- where things are ---------------------------------------------------
+
+    def directory(self, account: AccountId) -> Path:
+        """The directory of an account, whether or not it exists (S8).
+
+        Raises:
+            MailError: NONEXISTENT for what cannot be an account's id.
+        """
+        if not _ACCOUNT_ID.fullmatch(account):
+            raise MailError(ErrorKind.NONEXISTENT, "no such account")
+        return self.accounts_directory / account[:2] / account
+
+    def database(self, account: AccountId) -> Path:
+        """The database file of an account."""
+        return self.directory(account) / DATABASE
+
+    def blobs(self, account: AccountId) -> Blobs:
+        """The files of an account."""
+        return Blobs(self.directory(account))
+
+    def transaction(self, account: AccountId, connection: Connection) -> Transaction:
+        """What an operation gets; made by the thread that runs it."""
+        return Transaction(
+            account, connection, self.blobs(account), int(self._now()), self.limits, self._foreign
+        )
+
+    @contextmanager
+    def _foreign(self, account: AccountId) -> Iterator[tuple[Connection, Blobs]]:
+        connection = SqliteConnection(self.database(account), account, writes=False)
+        try:
+            with connection.snapshot():
+                yield connection, self.blobs(account)
+        finally:
+            connection.close()
+
+    # -- reading ------------------------------------------------------------
+
+    async def read(self, account: AccountId, function: Callable[[Connection], T]) -> T:
+        """Run a short read on the reactor, at once."""
+        try:
+            return function(self._reader(account))
+        except MailError as error:
+            if error.kind in (ErrorKind.CORRUPT, ErrorKind.UNAVAILABLE):
+                self._retire(account)
+            raise
+
+    def _reader(self, account: AccountId) -> SqliteConnection:
+        reader = self._readers.get(account)
+        if reader is None:
+            if self._stopped:
+                raise MailError(ErrorKind.UNAVAILABLE, "the mail store is shutting down")
+            reader = SqliteConnection(self.database(account), account, writes=False)
+            self._readers[account] = reader
+            while len(self._readers) > READERS:
+                self._retire(next(iter(self._readers)))
+        else:
+            self._readers.move_to_end(account)
+        return reader
+
+    def _retire(self, account: AccountId) -> None:
+        """Let the writer thread close the reactor's handle and then its own."""
+        reader = self._readers.pop(account, None)
+        if reader is not None:
+            writer = self._writer(account)
+            self._submit(account, action=lambda: writer.drop(account, reader, own=True))
+
+    # -- writing ------------------------------------------------------------
+
+    def _writer(self, account: AccountId) -> _Writer:
+        return self._writers[crc32(account.encode()) % len(self._writers)]
+
+    def _submit(
+        self,
+        account: AccountId,
+        operation: Operation | None = None,
+        action: Callable[[], Any] | None = None,
+        writer: _Writer | None = None,
+    ) -> Deferred[Any]:
+        deferred: Deferred[Any] = Deferred()
+        (writer or self._writer(account)).jobs.put(_Job(account, operation, action, deferred))
+        return deferred
+
+    def _refuse_when_stopped(self) -> None:
+        if self._stopped:
+            raise MailError(ErrorKind.UNAVAILABLE, "the mail store is shutting down")
+
+    async def write(self, account: AccountId, operation: Callable[[Transaction], T]) -> T:
+        """Run an operation in the account's writer thread; see `Engine.write`."""
+        self._refuse_when_stopped()
+        result: T = await self._submit(account, operation)
+        return result
+
+    async def create(
+        self, account: AccountId, name: str, fill: Callable[[Transaction], None]
+    ) -> None:
+        """Make a new account: built aside, synced, and put in place by one rename."""
+        self._refuse_when_stopped()
+        await self._submit(account, action=lambda: self._create(account, name, fill))
+
+    def _create(self, account: AccountId, name: str, fill: Callable[[Transaction], None]) -> None:
+        directory = self.directory(account)
+        if directory.exists():
+            raise MailError(ErrorKind.ALREADY_EXISTS, "the account exists already", subject=name)
+        make_directory(directory.parent)
+        aside = directory.with_name(f".new-{account}")
+        if aside.exists():  # left by a crash
+            shutil.rmtree(aside)
+        os.mkdir(aside, 0o700)
+        try:
+            os.close(open_new(aside / DATABASE))
+            self._make_database(aside / DATABASE, account, name, fill)
+            sync_directory(aside)
+            os.rename(aside, directory)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+        sync_directory(directory.parent)
+
+    def _make_database(
+        self,
+        path: Path,
+        account: AccountId,
+        name: str,
+        fill: Callable[[Transaction], None],
+    ) -> None:
+        sqlite = sqlite3.connect(path, isolation_level=None)
+        now = int(self._now())
+        try:
+            # 4 KB pages and the journal mode are kept in the file.
+            sqlite.execute("PRAGMA journal_mode = WAL")
+            sqlite.execute("BEGIN IMMEDIATE")
+            for number, script in enumerate(schema_steps(), 1):
+                for statement in statements(script):
+                    sqlite.execute(statement)
+                sqlite.execute("INSERT INTO schema VALUES (?, ?)", (number, now))
+            sqlite.execute("INSERT INTO account VALUES (?, ?, ?)", (account, name, now))
+            sqlite.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+        finally:
+            sqlite.close()
+        connection = SqliteConnection(path, account, writes=True)
+        try:
+            connection.run("BEGIN IMMEDIATE")
+            fill(self.transaction(account, connection))
+            connection.run("COMMIT")
+        finally:
+            connection.close()
+
+    async def remove(self, account: AccountId) -> None:
+        """Remove an account's data: out of sight by one rename, then file by file."""
+        self._refuse_when_stopped()
+        reader = self._readers.pop(account, None)
+        await self._submit(account, action=lambda: self._remove(account, reader))
+
+    def _remove(self, account: AccountId, reader: SqliteConnection | None) -> None:
+        self._writer(account).drop(account, reader, own=True)
+        directory = self.directory(account)
+        aside = directory.with_name(f".gone-{account}")
+        shutil.rmtree(aside, ignore_errors=True)  # left by a crash
+        try:
+            os.rename(directory, aside)
+        except FileNotFoundError:
+            raise MailError(ErrorKind.NONEXISTENT, "no such account") from None
+        sync_directory(directory.parent)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    # -- other work ---------------------------------------------------------
+
+    async def work(self, function: Callable[[], T]) -> T:
+        """Run a computation in a thread of its own that all such work shares."""
+        self._refuse_when_stopped()
+        if self._worker is None:
+            self._worker = _Writer(self, 99, self._results)
+            self._worker.start()
+        result: T = await self._submit(AccountId(""), action=function, writer=self._worker)
+        return result
+
+    async def pause(self) -> None:
+        """Come back in the next reactor turn."""
+        turn: Deferred[None] = Deferred()
+        self._reactor.callLater(0, turn.callback, None)
+        await turn
+
+    async def stop(self) -> None:
+        """Finish what is queued, then close everything; may be called twice."""
+        if self._stopped:
+            return
+        for account in list(self._readers):
+            self._retire(account)
+        self._stopped = True
+        threads = [*self._writers, *([self._worker] if self._worker else [])]
+        await gatherResults(
+            [self._submit(AccountId(""), action=lambda: None, writer=t) for t in threads],
+            consumeErrors=True,
+        )
+        for thread in threads:
+            thread.jobs.put(None)
+        for thread in threads:
+            thread.join()

@@ -1,0 +1,60 @@
+"""Quota roots: counted and enforced inside the transaction that uses them (R12)."""
+
+from __future__ import annotations
+
+from mailserver.errors import ErrorKind, MailError
+from mailserver.model.quota import QuotaRoot
+from mailserver.store.engine import Connection, Transaction
+from mailserver.store.sql import quota as sql
+
+ACCOUNT_ROOT = "#account"
+"""Name of the root of everything in an account (CGP-11)."""
+
+
+def root(connection: Connection, number: int) -> QuotaRoot:
+    """Read a quota root."""
+    row = connection.row(sql.ROOT, (number,))
+    assert row is not None
+    return QuotaRoot(*row)
+
+
+def check(found: QuotaRoot, size: int, messages: int) -> None:
+    """Refuse what does not fit.
+
+    Raises:
+        MailError: OVER_QUOTA.
+    """
+    if found.storage_limit is not None and found.storage_used + size > found.storage_limit:
+        raise MailError(
+            ErrorKind.OVER_QUOTA,
+            f"the quota of {found.storage_limit // 1024} KiB would be exceeded",
+            subject=found.name,
+        )
+    if found.message_limit is not None and found.message_used + messages > found.message_limit:
+        raise MailError(
+            ErrorKind.OVER_QUOTA,
+            f"the quota of {found.message_limit} messages would be exceeded",
+            subject=found.name,
+        )
+
+
+def charge(transaction: Transaction, number: int, size: int, messages: int) -> None:
+    """Use some of a root.
+
+    Raises:
+        MailError: OVER_QUOTA; then nothing is used.
+    """
+    check(root(transaction.connection, number), size, messages)
+    transaction.connection.run(sql.USE, (size, messages, number))
+
+
+def give_back(transaction: Transaction, number: int, size: int, messages: int) -> None:
+    """Free some of a root."""
+    transaction.connection.run(sql.USE, (-size, -messages, number))
+
+
+def set_limits(
+    transaction: Transaction, storage_limit: int | None, message_limit: int | None
+) -> None:
+    """Set the limits of the account's root; what is over them already stays."""
+    transaction.connection.run(sql.SET_LIMITS, (storage_limit, message_limit, ACCOUNT_ROOT))

@@ -1,0 +1,48 @@
+"""Which conversation a message belongs to, decided once when it comes in.
+
+A conversation is never changed afterwards (RFC 8474 §5.2), so two that a later message
+shows to be one stay two.
+"""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import blake2b
+
+from mailserver.store.engine import Connection
+from mailserver.store.sql import messages as sql
+
+MAX_ANCESTORS = 40
+"""References that are looked at: the oldest one and the nearest."""
+
+
+def _digest(message_id: bytes) -> int:
+    """A positive 63-bit number for a Message-ID."""
+    return int.from_bytes(blake2b(message_id, digest_size=8).digest(), "big") >> 1 or 1
+
+
+def join_thread(connection: Connection, message_id: str, ancestors: tuple[str, ...]) -> int:
+    """Find the conversation of a message that comes in, or begin one.
+
+    The message's own id comes first: a reply may have been here before it. A new
+    conversation gets the number of its oldest known ancestor, so that two replies find
+    each other even when what they reply to never came.
+
+    Args:
+        message_id: its own, or the empty text.
+        ancestors: Message-IDs, oldest first.
+    """
+    if len(ancestors) > MAX_ANCESTORS:
+        ancestors = (ancestors[0], *ancestors[1 - MAX_ANCESTORS :])
+    ids = [word for word in (message_id, *reversed(ancestors)) if word]
+    digests = list(dict.fromkeys(_digest(word.encode("utf-8", "replace")) for word in ids))
+    number = 0
+    for digest in digests:
+        if found := connection.row(sql.THREAD_OF, (digest,)):
+            number = found[0]
+            break
+    if not number:
+        number = digests[-1] if digests else _digest(secrets.token_bytes(16))
+    for digest in digests:
+        connection.run(sql.JOIN_THREAD, (digest, number))
+    return number
