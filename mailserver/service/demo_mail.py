@@ -450,7 +450,7 @@ def _other_folders() -> Iterator[_Placed]:
     )
     for year in (2024, 2025):
         message = _letter(_SHOP, AIKO, f"Your receipts of {year}", "Attached is nothing.\n")
-        message["Date"] = f"Mon, 02 Jan {year + 1} 10:00:00 +0900"
+        message["Date"] = f"2 Jan {year + 1} 10:00:00 +0900"
         yield _Placed(AIKO, f"Archive/{year}", r"\Seen", message)
     yield _Placed(
         BEN, "Trash", r"\Seen", _letter("noreply@social.example", BEN, "3 new followers", "...\n")

@@ -28,6 +28,7 @@ from mailserver import __version__
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IDirectory, IMailStore, ISpool, ISpooled
 from mailserver.model.account import Recipient
+from mailserver.server.connection import escaped
 from mailserver.server.lmtp.status import INTERNAL, reply_to
 from mailserver.wire.lmtp import commands as c
 from mailserver.wire.lmtp.grammar import STRICT, VERBS, Leniency, parse_command
@@ -435,10 +436,10 @@ class LmtpSession:
             " octets={size}",
             label=self._channel.label,
             id=transaction.id,
-            sender=transaction.mail.sender,
-            recipient=recipient.address,
+            sender=escaped(transaction.mail.sender),
+            recipient=escaped(recipient.address),
             account=recipient.account.name,
-            mailbox=mailbox.name,
+            mailbox=escaped(mailbox.name),
             size=message.size,
         )
         return Reply(250, "2.1.5", f"Delivered, id {transaction.id}")
@@ -457,10 +458,10 @@ class LmtpSession:
             "{label} refused id={id} from=<{sender}> to=<{recipient}> {kind}: {text}",
             label=self._channel.label,
             id=transaction.id,
-            sender=transaction.mail.sender,
-            recipient=recipient,
+            sender=escaped(transaction.mail.sender),
+            recipient=escaped(recipient),
             kind=error.kind.value,
-            text=error.text,
+            text=escaped(error.text),
         )
         temporary = self._settings.over_quota_is_temporary
         return reply_to(error, over_quota_is_temporary=temporary)

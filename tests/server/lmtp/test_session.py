@@ -423,3 +423,24 @@ def test_one_connection_too_many_is_told_so() -> None:
     client = Client(monitor=Monitor(limit=0))
     assert codes(client.greeting) == ["421 4.3.2"]
     assert client.is_closed
+
+
+def test_the_log_cannot_be_forged(client: Client) -> None:
+    """S13: what a client sends stands in the log as one line."""
+    from twisted.logger import formatEvent, globalLogPublisher
+
+    events: list[str] = []
+
+    def observe(event: dict[str, object]) -> None:
+        events.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        sender = "a\u2028LMTP-00001 delivered\u0085" + "x" * 300
+        client.say(f"LHLO x\r\nMAIL FROM:<{sender}@b> SMTPUTF8\r\nRCPT TO:<c@d>\r\n".encode())
+        client.say(b"DATA\r\n.\r\n")
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    [line] = [event for event in events if " delivered id=" in event]
+    assert len(line.splitlines()) == 1
+    assert len(line) < 600
