@@ -17,7 +17,7 @@ from typing import cast
 import attrs
 from twisted.internet.defer import Deferred
 
-from mailserver.errors import MailError
+from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IContent
 from mailserver.model.acl import Right
 from mailserver.model.flags import FlagOp, Flags, System
@@ -37,7 +37,7 @@ from mailserver.wire.imap.responses import EXPUNGEISSUED, Status
 CONTENTS = 1 << 20
 """Octets of messages that are read at once."""
 
-CONTENTS_MESSAGES = 500
+CONTENTS_MESSAGES = 128
 """Messages that are asked for at once when their octets are read."""
 
 
@@ -155,10 +155,22 @@ class _Answer:
         session, uids = self.session, cast(Sequence[Uid], part.uids)
         packed = part.columns.get(Column.SECTIONS, repeat(b""))
         rest = dict(zip(uids, zip(lines, packed, strict=False), strict=True))
-        at = 0
+        at, width = 0, CONTENTS_MESSAGES
         while at < len(uids):
-            asked = uids[at : at + CONTENTS_MESSAGES]
-            contents = await session.store.contents(session.who, self.view.image, asked, CONTENTS)
+            asked = uids[at : at + width]
+            try:
+                contents = await session.store.contents(
+                    session.who, self.view.image, asked, CONTENTS
+                )
+            except MailError as error:
+                if error.kind is not ErrorKind.CORRUPT:
+                    raise
+                if width == 1:
+                    self.failure = self.failure or error
+                    rest.pop(asked[0])
+                    at += 1
+                width = 1  # to find which of them it is
+                continue
             try:
                 for uid, content in contents:
                     await self._send_message(content, *rest.pop(uid))
