@@ -10,6 +10,7 @@ Every name and address passes `model.addresses` here, whatever the caller did (S
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import string
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -69,6 +70,10 @@ class Route:
 
     name: str
     target: str
+
+
+class _Rehearsed(Exception):
+    """Undoes a transaction that was only tried."""
 
 
 def random_account_id() -> AccountId:
@@ -290,6 +295,25 @@ class Directory:
         return await self._database.write(
             lambda db: edit.create_accounts(db, new, self._new_id, now, add_domains)
         )
+
+    async def check_new_accounts(
+        self, new: Sequence[NewAccount], *, add_domains: bool = False
+    ) -> None:
+        """Say whether `create_accounts` would make these accounts, and make nothing.
+
+        Raises:
+            MailError: as `create_accounts`.
+        """
+        now = int(self._now())
+
+        def rehearse(db: sqlite3.Connection) -> None:
+            edit.create_accounts(db, new, self._new_id, now, add_domains)
+            raise _Rehearsed
+
+        try:
+            await self._database.write(rehearse)
+        except _Rehearsed:
+            pass
 
     async def update_account(self, account: AccountId, changes: AccountChanges) -> Account:
         """Give attributes new values; a new name keeps id, mail and aliases.

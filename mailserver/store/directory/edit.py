@@ -48,6 +48,7 @@ class NewAccount:
         name: an address, in any spelling.
         aliases: further addresses, in any spelling.
         verifiers: of its password; empty ones for an account that cannot log in by one.
+        id: where its mail data were made already; one is made up if None.
     """
 
     name: str
@@ -61,6 +62,7 @@ class NewAccount:
     language: str = ""
     disabled_capabilities: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
+    id: AccountId | None = None
 
 
 def create_accounts(
@@ -76,7 +78,7 @@ def create_accounts(
         name = account_name(one.name)
         aliases = tuple(sorted({account_name(alias) for alias in one.aliases} - {name}))
         account = Account(
-            id=new_id(),
+            id=one.id or new_id(),
             name=name,
             status=one.status,
             display_name=one.display_name,
