@@ -69,7 +69,9 @@ PLAIN_HEADER = b"Content-Type: text/plain\r\n\r\n"
 OCTETS_HEADER = b"Content-Type: application/octet-stream\r\n\r\n"
 RICH_HEADER = b"Content-Type: text/richtext\r\n\r\n"
 MESSAGE_HEADER = b"Content-Type: message/rfc822\r\n\r\n"
-INNER_HEADER = b"Subject: inner\r\nFrom: a@example.com\r\nContent-Type: multipart/mixed; boundary=in\r\n\r\n"
+INNER_HEADER = (
+    b"Subject: inner\r\nFrom: a@example.com\r\nContent-Type: multipart/mixed; boundary=in\r\n\r\n"
+)
 INNER_TEXT = joined("in", PLAIN_HEADER + b"three one", OCTETS_HEADER + b"three two")
 DEEP_HEADER = b"Subject: deep\r\nContent-Type: multipart/mixed; boundary=de\r\n\r\n"
 ALTERNATIVE_HEADER = b"Content-Type: multipart/alternative; boundary=al\r\n\r\n"
