@@ -55,6 +55,9 @@ CHEAP = HashParameters(time_cost=1, memory_cost=8, scram_iterations=4096)
 START = 1_700_000_000.0
 """What the clock shows at first, seconds since 1970 UTC."""
 
+ON_START = InternalDate(int(START))
+DEFAULTS = ImapSettings()
+
 
 class Loop(Clock):
     """A reactor for tests: time by hand, results of threads when they are asked for."""
@@ -328,7 +331,7 @@ class Rig:
         *flags: str,
         mailbox: str = "INBOX",
         name: str = "ann@example.org",
-        date: InternalDate = InternalDate(int(START)),
+        date: InternalDate = ON_START,
     ) -> int:
         """Put a message into a mailbox, beside all sessions; gives its UID."""
         who = self.principal(name)
@@ -367,7 +370,7 @@ class Rig:
 @contextmanager
 def rig(
     data: Path,
-    settings: ImapSettings = ImapSettings(),
+    settings: ImapSettings = DEFAULTS,
     *,
     tls: IOpenSSLContextFactory | None = None,
     accounts: tuple[str, ...] = ("ann@example.org",),
