@@ -3,73 +3,107 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from itertools import count
 from typing import Final
 
+import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from mailserver.interfaces import ISession, ISessionMonitor
+from mailserver.model.networks import Networks, counted_as
 
-COUNTED_AS: Final = {"imaps": "imap", "pops": "pop", "https": "http"}
-"""A TLS port shares the limit of its service."""
+_TLS_PORTS: Final = {"imaps": "imap", "pops": "pop", "https": "http"}
+
+WITHOUT_LOGIN: Final = frozenset({"lmtp"})
+"""Services whose clients are few hosts with many connections, which never log in."""
+
+
+def counted_service(service: str) -> str:
+    """The service whose limit a listener shares: that of its plain port."""
+    return _TLS_PORTS.get(service, service)
+
+
+@attrs.frozen
+class SessionLimits:
+    """How many sessions there may be at once; 0 or no entry for no limit.
+
+    Attributes:
+        per_service: connections of a service in this process (`service.X.maxsessions`).
+        per_user: sessions of one account from one address (`service.maxsessionsperuser`).
+        per_address: connections from one address that have not logged in
+            (`service.maxsessionsperaddress`); LMTP knows no login and is not counted.
+        trusted: proxies and webmail hosts, for which the limits per address do not hold.
+    """
+
+    per_service: Mapping[str, int] = attrs.Factory(dict)
+    per_user: int = 0
+    per_address: int = 0
+    trusted: Networks = Networks()
 
 
 @implementer(ISessionMonitor)
 class SessionMonitor:
     """Counts sessions; those over a limit are refused and not counted.
 
-    Args:
-        max_sessions: by service, connections at once in this process; a service that is
-            not named has no limit (`service.X.maxsessions`, SUN-30).
-        max_per_account: logged-in sessions of one account and service; 0 for no limit.
+    Attributes:
+        limits: may be replaced at any time; acts on what comes after.
     """
 
-    def __init__(self, max_sessions: Mapping[str, int], max_per_account: int = 0) -> None:
-        self._max_sessions = max_sessions
-        self._max_per_account = max_per_account
-        self._live: dict[ISession, str] = {}  # session -> what it is counted as, or nothing
-        self._counts: Counter[str] = Counter()
-        self._accounts: Counter[tuple[str, str]] = Counter()
-        self._logged_in: dict[ISession, tuple[str, str]] = {}
+    def __init__(self, limits: SessionLimits = SessionLimits()) -> None:
+        self.limits = limits
+        # Everybody who is to be told of a shutdown, with what each is counted under.
+        self._live: dict[ISession, list[Hashable]] = {}
+        self._counts: Counter[Hashable] = Counter()
         self._numbers = count(1)
         self._waiting: list[Deferred[None]] = []
 
     def opened(self, session: ISession) -> bool:
         """Register a connection; False if it is one too many."""
-        service = COUNTED_AS.get(session.service, session.service)
-        limit = self._max_sessions.get(service)
-        if limit is not None and self._counts[service] >= limit:
-            self._live[session] = ""
+        held = self._live.setdefault(session, [])
+        service = counted_service(session.service)
+        limits = self.limits
+        wanted: list[tuple[Hashable, int]] = [(service, limits.per_service.get(service, 0))]
+        if service not in WITHOUT_LOGIN and session.address not in limits.trusted:
+            wanted.append((("address", counted_as(session.address)), limits.per_address))
+        return self._take(held, wanted)
+
+    def logged_in(self, session: ISession) -> bool:
+        """Count a session for its account instead of its address; False if that is one
+        too many."""
+        held = self._live.setdefault(session, [])
+        address = counted_as(session.address)
+        limit = 0 if session.address in self.limits.trusted else self.limits.per_user
+        if not self._take(held, [(("user", session.account, address), limit)]):
             return False
-        self._live[session] = service
-        self._counts[service] += 1
+        self._give_back(held, [key for key in held if key == ("address", address)])
         return True
 
     def closed(self, session: ISession) -> None:
         """Forget a connection; one that is not known is passed over."""
-        service = self._live.pop(session, "")
-        if service:
-            self._counts[service] -= 1
-        account = self._logged_in.pop(session, None)
-        if account is not None:
-            self._accounts[account] -= 1
-            if not self._accounts[account]:
-                del self._accounts[account]
+        held = self._live.pop(session, [])
+        self._give_back(held, list(held))
         if not self._live:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
 
-    def logged_in(self, session: ISession) -> bool:
-        """Count a session for its account; False if that is one too many."""
-        account = (COUNTED_AS.get(session.service, session.service), session.account)
-        if self._max_per_account and self._accounts[account] >= self._max_per_account:
+    def _take(self, held: list[Hashable], wanted: list[tuple[Hashable, int]]) -> bool:
+        """Count under all of the keys, or under none if one is at its limit."""
+        if any(limit and self._counts[key] >= limit for key, limit in wanted):
             return False
-        self._accounts[account] += 1
-        self._logged_in[session] = account
+        for key, _ in wanted:
+            self._counts[key] += 1
+            held.append(key)
         return True
+
+    def _give_back(self, held: list[Hashable], keys: list[Hashable]) -> None:
+        for key in keys:
+            held.remove(key)
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
 
     def sessions(self) -> Iterable[ISession]:
         """All live ones, oldest first; the list may be kept."""
@@ -81,7 +115,7 @@ class SessionMonitor:
 
     def count(self, service: str) -> int:
         """Connections of a service that are counted now."""
-        return self._counts[COUNTED_AS.get(service, service)]
+        return self._counts[counted_service(service)]
 
     def all_closed(self) -> Deferred[None]:
         """Fires when no session is left; may be cancelled."""

@@ -12,7 +12,7 @@ import stat
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from cryptography import x509
@@ -28,6 +28,8 @@ from zope.interface import implementer
 _PEM_CERTIFICATE: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL
 )
+
+_VERSIONS: Final = {"1.2": TLSVersion.TLSv1_2, "1.3": TLSVersion.TLSv1_3}
 
 # 397 days are the most that browsers take; a certificate near its end is made anew.
 _LIFETIME: Final = timedelta(days=397)
@@ -57,22 +59,23 @@ class ServerTls:
     Args:
         certificate: PEM file, the server's certificate first, then its chain.
         key: PEM file of the private key; may be the same file.
+        minimum: oldest version that is spoken, `1.2` or `1.3`.
 
     Raises:
         CertificateFault: a file cannot be used.
     """
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        self._files = (certificate, key)
-        self._context = _load(certificate, key)
+    def __init__(self, certificate: Path, key: Path, minimum: str = "1.2") -> None:
+        self._minimum = _VERSIONS[minimum]
+        self._context = _load(certificate, key, self._minimum)
 
-    def reload(self) -> None:
-        """Read the files again; live connections keep what they have (R18).
+    def reload(self, certificate: Path, key: Path) -> None:
+        """Read the files, which may be others; live connections keep what they have (R18).
 
         Raises:
             CertificateFault: a file cannot be used; then the old certificate stays.
         """
-        self._context = _load(*self._files)
+        self._context = _load(certificate, key, self._minimum)
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted's way of asking for one connection's TLS state."""
@@ -83,7 +86,7 @@ class ServerTls:
         return self._context
 
 
-def _load(certificate_file: Path, key_file: Path) -> SSL.Context:
+def _load(certificate_file: Path, key_file: Path, minimum: Any) -> SSL.Context:
     chain = _certificates(certificate_file)
     key = _key(key_file)
     try:
@@ -91,7 +94,7 @@ def _load(certificate_file: Path, key_file: Path) -> SSL.Context:
             privateKey=key,
             certificate=chain[0],
             extraCertChain=chain[1:],
-            raiseMinimumTo=TLSVersion.TLSv1_2,
+            raiseMinimumTo=minimum,
         ).getContext()
     except SSL.Error:
         reason = f"the private key does not belong to the certificate in {certificate_file}"

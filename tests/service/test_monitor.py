@@ -8,7 +8,8 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailserver.interfaces import ISession, ISessionMonitor
-from mailserver.service.monitor import SessionMonitor
+from mailserver.model.networks import Networks
+from mailserver.service.monitor import SessionLimits, SessionMonitor
 
 
 @implementer(ISession)
@@ -16,17 +17,18 @@ from mailserver.service.monitor import SessionMonitor
 class Session:
     service: str
     account: str = ""
+    address: str = "192.0.2.1"
 
     def disconnect(self, reason: str) -> None: ...
 
 
 def test_it_is_a_monitor() -> None:
-    verifyObject(ISessionMonitor, SessionMonitor({}))
+    verifyObject(ISessionMonitor, SessionMonitor())
 
 
 def test_a_service_and_its_tls_port_share_one_limit() -> None:
     """SUN-30: over it a connection is refused; one that closes makes room."""
-    monitor = SessionMonitor({"imap": 2})
+    monitor = SessionMonitor(SessionLimits({"imap": 2}))
     plain, tls, third = Session("imap"), Session("imaps"), Session("imap")
     assert monitor.opened(plain)
     assert monitor.opened(tls)
@@ -39,14 +41,16 @@ def test_a_service_and_its_tls_port_share_one_limit() -> None:
     assert monitor.count("imap") == monitor.count("imaps") == 2
 
 
-def test_sessions_of_one_account_are_limited() -> None:
-    monitor = SessionMonitor({}, max_per_account=1)
+def test_sessions_of_one_account_are_limited_per_address() -> None:
+    monitor = SessionMonitor(SessionLimits(per_user=1))
     first, second = Session("imap", "a@x"), Session("imaps", "a@x")
+    elsewhere = Session("imap", "a@x", "192.0.2.2")
     other = Session("imap", "b@x")
-    for session in (first, second, other):
-        monitor.opened(session)
+    for session in (first, second, elsewhere, other):
+        assert monitor.opened(session)
     assert monitor.logged_in(first)
     assert not monitor.logged_in(second)
+    assert monitor.logged_in(elsewhere)
     assert monitor.logged_in(other)
     monitor.closed(first)
     assert monitor.logged_in(second)
@@ -54,15 +58,48 @@ def test_sessions_of_one_account_are_limited() -> None:
     assert not monitor.logged_in(Session("imap", "a@x"))
 
 
+def test_connections_without_login_are_limited_per_address() -> None:
+    """R11: one host cannot take all; a login frees its place. An IPv6 host is its /64."""
+    monitor = SessionMonitor(SessionLimits(per_address=1))
+    first = Session("imap", "a@x", "2001:db8::1")
+    assert monitor.opened(first)
+    assert not monitor.opened(Session("imaps", "", "2001:db8::2"))
+    assert monitor.opened(Session("imap", "", "2001:db8:0:1::1"))
+    assert monitor.logged_in(first)
+    assert monitor.opened(Session("imap", "", "2001:db8::3"))
+
+
+def test_who_is_trusted_is_not_counted_per_address() -> None:
+    """LMTP has no login, so its clients are not counted either."""
+    trusted = Networks.of(["192.0.2.0/24"])
+    monitor = SessionMonitor(SessionLimits({"imap": 3}, 1, 1, trusted))
+    for _ in range(2):
+        session = Session("imap", "a@x")
+        assert monitor.opened(session)
+        assert monitor.logged_in(session)
+    for _ in range(5):
+        assert monitor.opened(Session("lmtp", "", "198.51.100.1"))
+    assert monitor.opened(Session("imap"))
+    assert not monitor.opened(Session("imap"))
+
+
+def test_limits_can_be_replaced() -> None:
+    monitor = SessionMonitor(SessionLimits({"imap": 1}))
+    assert monitor.opened(Session("imap"))
+    assert not monitor.opened(Session("imap"))
+    monitor.limits = SessionLimits({"imap": 2})
+    assert monitor.opened(Session("imap"))
+
+
 def test_numbers_are_never_given_twice() -> None:
     """CGP-1."""
-    monitor = SessionMonitor({})
+    monitor = SessionMonitor()
     assert [monitor.next_number() for _ in range(3)] == [1, 2, 3]
 
 
 def test_the_last_one_turns_off_the_light() -> None:
     """R18: a shutdown waits for it."""
-    monitor = SessionMonitor({})
+    monitor = SessionMonitor()
     assert monitor.all_closed().called
     first, second = Session("imap"), Session("lmtp")
     monitor.opened(first)

@@ -77,6 +77,14 @@ def test_tls_1_1_is_refused(files: SelfSigned) -> None:
         handshake(ServerTls(files.certificate, files.key), context, "localhost")
 
 
+def test_tls_1_3_alone_can_be_asked_for(files: SelfSigned) -> None:
+    context = ssl.create_default_context(cafile=str(files.authority))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    handshake(ServerTls(files.certificate, files.key), context, "localhost").close()
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(ServerTls(files.certificate, files.key, "1.3"), context, "localhost")
+
+
 def test_files_are_private(files: SelfSigned) -> None:
     """S14."""
     for file in (files.certificate, files.key, files.authority):
@@ -167,13 +175,13 @@ def test_a_bad_new_certificate_keeps_the_old_one(files: SelfSigned, tmp_path: Pa
     before = ssl.create_default_context(cafile=str(files.authority))
     files.certificate.write_bytes(b"junk")
     with pytest.raises(CertificateFault):
-        tls.reload()
+        tls.reload(files.certificate, files.key)
     handshake(tls, before, "localhost").close()
 
     other = ensure_self_signed(tmp_path / "other", NAMES)
     shutil.copy(other.certificate, files.certificate)
     shutil.copy(other.key, files.key)
-    tls.reload()
+    tls.reload(files.certificate, files.key)
     after = ssl.create_default_context(cafile=str(other.authority))
     handshake(tls, after, "localhost").close()
     with pytest.raises(ssl.SSLCertVerificationError):

@@ -1,0 +1,138 @@
+"""One data directory opened by one process: the store, the directory, events, passwords.
+
+The server and every command of `mailctl` begin here, so that they agree on where things
+lie and work beside each other: changes go through the same databases, and events reach
+the other processes through the hub in the data directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+from twisted.logger import Logger
+
+from mailserver.auth.authenticator import Authenticator
+from mailserver.auth.checkers.directory import DirectoryChecker
+from mailserver.auth.passwords import HashParameters, Passwords
+from mailserver.auth.pool import FairPool
+from mailserver.auth.throttle import Throttle, ThrottleLimits
+from mailserver.errors import ErrorKind, MailError
+from mailserver.events.bus import FULL_COVERAGE, Coverage, EventBus
+from mailserver.store.directory import Directory
+from mailserver.store.limits import StoreLimits
+from mailserver.store.mailstore import MailStore, open_store
+
+DIRECTORY_FILE: Final = "directory.sqlite"
+"""Accounts, domains and verifiers, in the data directory."""
+
+HUB_SOCKET: Final = "events.socket"
+"""Unix socket of the event hub, in the data directory."""
+
+
+@attrs.frozen
+class InstallationSettings:
+    """Where the data lies and how it is to be treated.
+
+    Attributes:
+        data: the data directory.
+        default_domain: domain of names that have none, may be empty (SUN-13).
+        login_separators: `service.loginseparator` (SUN-12).
+        store_admins: canonical names with the store-admin right (`store.admins`).
+        limits: of the store.
+        writers: threads that write mail, 1 .. 16.
+        throttle: how failed logins are slowed down.
+        hashes: how expensive a password's hash is.
+        hash_threads: password checks at once.
+        coverage: for which mailboxes there are events (SUN-51).
+    """
+
+    data: Path
+    default_domain: str = ""
+    login_separators: str = "@+"
+    store_admins: frozenset[str] = frozenset()
+    limits: StoreLimits = StoreLimits()
+    writers: int = 4
+    throttle: ThrottleLimits = ThrottleLimits()
+    hashes: HashParameters = HashParameters()
+    hash_threads: int = 2
+    coverage: Coverage = FULL_COVERAGE
+
+
+class Installation:
+    """Everything that works on one data directory; made by `open`, ended by `stop`.
+
+    Attributes:
+        settings: as given.
+        directory, store, bus, authenticator: the seams' implementations.
+        passwords: makes verifiers for new passwords.
+    """
+
+    log = Logger()
+
+    def __init__(self, settings: InstallationSettings, reactor: Any) -> None:
+        self.settings = settings
+        self.bus = EventBus(reactor, covers_all_mailboxes=settings.coverage.all_mailboxes)
+        self._pool = FairPool(reactor, settings.hash_threads)
+        self.passwords = Passwords(self._pool, reactor, settings.hashes)
+        self.directory = Directory.open(
+            settings.data / DIRECTORY_FILE,
+            reactor,
+            default_domain=settings.default_domain,
+            login_separators=settings.login_separators,
+        )
+        self.store: MailStore = open_store(
+            settings.data, reactor, self.bus, limits=settings.limits, writers=settings.writers
+        )
+        self.authenticator = Authenticator(
+            self.directory,
+            [DirectoryChecker(self.directory, self.directory, self.passwords)],
+            Throttle(reactor, settings.throttle),
+            reactor,
+            self._store_admins,
+        )
+        self._pool.start()
+
+    def _store_admins(self) -> Collection[str]:
+        return self.settings.store_admins
+
+    @classmethod
+    async def open(cls, settings: InstallationSettings, reactor: Any) -> Installation:
+        """Open a data directory, made first where there is none.
+
+        Call it after twistd has forked.
+
+        Raises:
+            MailError: UNAVAILABLE or CORRUPT with a sentence for the administrator.
+        """
+        make_data_directory(settings.data)
+        return cls(settings, reactor)
+
+    async def stop(self) -> None:
+        """Finish what is being written and close everything; may be called once."""
+        try:
+            await self.store.stop()
+            await self.directory.stop()
+        finally:
+            self._pool.stop()
+
+
+def make_data_directory(data: Path) -> None:
+    """Make the data directory, 0700; one that others may look into is closed (S14).
+
+    Raises:
+        MailError: UNAVAILABLE if it cannot be made or used.
+    """
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data.stat().st_mode & 0o077:
+            data.chmod(0o700)
+    except OSError as error:
+        raise MailError(
+            ErrorKind.UNAVAILABLE, f"data directory {data}: {error.strerror}"
+        ) from error
+    if not os.access(data, os.W_OK | os.X_OK):
+        raise MailError(ErrorKind.UNAVAILABLE, f"data directory {data}: it cannot be written to")
