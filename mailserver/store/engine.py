@@ -64,6 +64,8 @@ class Transaction:
         now: seconds since 1970 UTC.
         limits: of the store.
         events: to be published once it is committed; `changed` adds to them.
+        arrived: messages were kept.
+        left: messages were removed.
         unused: digests of files to be removed after the commit, if nothing needs them.
         foreign: opens another account for reading.
     """
@@ -76,6 +78,8 @@ class Transaction:
     foreign: Callable[[AccountId], AbstractContextManager[tuple[Connection, Blobs]]]
     events: list[Event] = attrs.Factory(list)
     unused: list[str] = attrs.Factory(list)
+    arrived: bool = False
+    left: bool = False
 
     def changed(self, mailbox: MailboxId, modseq: int, kind: EventKind) -> None:
         """Announce a change of a mailbox of this account."""
@@ -125,8 +129,12 @@ class Engine(Protocol):
         """
         ...
 
-    def work(self, function: Callable[[], T]) -> Awaitable[T]:
-        """Run a long computation off the reactor, in a thread that writes nothing."""
+    async def work(self, function: Callable[[], T], thread: str = "messages") -> T:
+        """Run a long computation off the reactor, in a thread that writes no mail.
+
+        Args:
+            thread: whose work it is; works of one name run one after the other.
+        """
         ...
 
     def pause(self) -> Awaitable[None]:

@@ -35,10 +35,15 @@ from mailserver.store.authorize import authorize
 from mailserver.store.engine import Connection, Engine, Transaction
 from mailserver.store.image import Image
 from mailserver.store.limits import StoreLimits
+from mailserver.store.search import Search
 from mailserver.store.spool import Spool, Spooled
 from mailserver.store.sql import mailboxes as sql
 from mailserver.store.sqlite import SqliteEngine
-from mailserver.store.transactions import copying, flags, mailboxes, messages, quota
+from mailserver.store.texts import Texts
+from mailserver.store.transactions import copying, quota
+from mailserver.store.transactions import flags as flag_rules
+from mailserver.store.transactions import mailboxes as mailbox_rules
+from mailserver.store.transactions import messages as message_rules
 from mailserver.store.transactions.rows import Mailbox, by_name, no_such_mailbox
 
 T = TypeVar("T")
@@ -52,6 +57,7 @@ def open_store(
     limits: StoreLimits | None = None,
     writers: int = 4,
     now: Callable[[], float] = time.time,
+    eager_texts: bool = True,
 ) -> MailStore:
     """Open the store of an installation on SQLite.
 
@@ -64,10 +70,14 @@ def open_store(
         limits: see there; the default ones if None.
         writers: threads that write, 1 .. 16.
         now: seconds since 1970 UTC.
+        eager_texts: decode the text of new messages for SEARCH soon after they came;
+            False in programs that only bring mail, the first search does it then.
     """
     chosen = limits or StoreLimits()
     engine = SqliteEngine(data, reactor, bus, chosen, now, writers)
-    return MailStore(engine, engine.spool_directory, chosen, now)
+    texts = Texts(engine, reactor, eager=eager_texts)
+    engine.watcher = lambda done: texts.changed(done.account, done.arrived, done.left)
+    return MailStore(engine, texts, engine.spool_directory, chosen, now)
 
 
 @implementer(IMailStore)
@@ -79,6 +89,7 @@ class MailStore:
 
     Args:
         engine: runs the transactions.
+        texts: decoded text, for SEARCH.
         spool_directory: for messages coming in; on the engine's file system.
         limits: of the store.
         now: seconds since 1970 UTC.
@@ -87,10 +98,16 @@ class MailStore:
     _log = Logger()
 
     def __init__(
-        self, engine: Engine, spool_directory: Path, limits: StoreLimits, now: Callable[[], float]
+        self,
+        engine: Engine,
+        texts: Texts,
+        spool_directory: Path,
+        limits: StoreLimits,
+        now: Callable[[], float],
     ) -> None:
         self.max_message_size = limits.max_message_size
         self._engine = engine
+        self._texts = texts
         self._spool_directory = spool_directory
         self._now = now
         self._images: dict[MailboxRef, Image] = {}
@@ -130,10 +147,10 @@ class MailStore:
 
     async def create(self, who: Principal, name: str, use: SpecialUse | None = None) -> MailboxInfo:
         """Make a mailbox; see `IMailStore.create`."""
-        name = mailboxes.own_name(name)
+        name = mailbox_rules.own_name(name)
 
         def write(transaction: Transaction) -> MailboxInfo:
-            made = mailboxes.create(transaction, name, use)
+            made = mailbox_rules.create(transaction, name, use)
             subscribed = transaction.connection.row(sql.SUBSCRIBED, (name,)) is not None
             return _info(who.account, made, ALL_RIGHTS, subscribed)
 
@@ -142,19 +159,21 @@ class MailStore:
     async def delete(self, who: Principal, name: str) -> None:
         """Remove a mailbox; see `IMailStore.delete`."""
         name = canonical(name)
-        await self._engine.write(who.account, lambda t: mailboxes.delete(t, name))
+        await self._engine.write(who.account, lambda t: mailbox_rules.delete(t, name))
         await self._refresh_images(who.account)
 
     async def rename(self, who: Principal, old: str, new: str) -> None:
         """Rename a mailbox; see `IMailStore.rename`."""
-        old, new = canonical(old), mailboxes.own_name(new)
-        await self._engine.write(who.account, lambda t: mailboxes.rename(t, old, new))
+        old, new = canonical(old), mailbox_rules.own_name(new)
+        await self._engine.write(who.account, lambda t: mailbox_rules.rename(t, old, new))
         await self._refresh_images(who.account)
 
     async def subscribe(self, who: Principal, name: str, subscribed: bool) -> None:
         """Set or take a subscription; see `IMailStore.subscribe`."""
         name = canonical(name)
-        await self._engine.write(who.account, lambda t: mailboxes.subscribe(t, name, subscribed))
+        await self._engine.write(
+            who.account, lambda t: mailbox_rules.subscribe(t, name, subscribed)
+        )
 
     async def status(self, who: Principal, ref: MailboxRef) -> MailboxStatus:
         """Return the kept counters; see `IMailStore.status`."""
@@ -302,7 +321,8 @@ class MailStore:
 
     async def search(self, who: Principal, image: IMailboxImage, key: SearchKey) -> array[int]:
         """Find messages; see `IMailStore.search`."""
-        raise NotImplementedError
+        opened = await self._through(who, image, Right.READ)
+        return await Search(self._engine, self._texts, opened).run(key)
 
     async def store_flags(
         self,
@@ -310,15 +330,15 @@ class MailStore:
         image: IMailboxImage,
         uids: NumSet,
         op: FlagOp,
-        flags_given: Flags,
+        flags: Flags,
         unchanged_since: ModSeq | None = None,
     ) -> FlagsStored:
         """Change flags; see `IMailStore.store_flags`."""
 
         def write(transaction: Transaction) -> FlagsStored:
             mailbox, rights = authorize(transaction.connection, who, image.ref)
-            return flags.store_flags(
-                transaction, mailbox, rights, uids, op, flags_given, unchanged_since
+            return flag_rules.store_flags(
+                transaction, mailbox, rights, uids, op, flags, unchanged_since
             )
 
         stored = await self._engine.write(image.ref.account, write)
@@ -330,7 +350,7 @@ class MailStore:
 
         def write(transaction: Transaction) -> ModSeq:
             mailbox, _ = authorize(transaction.connection, who, image.ref, Right.EXPUNGE)
-            return messages.expunge(transaction, mailbox, uids)
+            return message_rules.expunge(transaction, mailbox, uids)
 
         modseq = await self._engine.write(image.ref.account, write)
         await self.refresh(image)
@@ -413,19 +433,19 @@ class MailStore:
         self,
         who: Principal,
         target: MailboxRef,
-        items: Sequence[tuple[ISpooled, Flags, InternalDate]],
+        messages: Sequence[tuple[ISpooled, Flags, InternalDate]],
         import_keys: Sequence[str] = (),
     ) -> Copied:
         """Add messages; see `IMailStore.append`."""
-        keys: Sequence[str | None] = import_keys or [None] * len(items)
+        keys: Sequence[str | None] = import_keys or [None] * len(messages)
         coming = [
-            messages.incoming(_own(spooled), given, date, import_key=key)
-            for (spooled, given, date), key in zip(items, keys, strict=True)
+            message_rules.incoming(_own(spooled), given, date, import_key=key)
+            for (spooled, given, date), key in zip(messages, keys, strict=True)
         ]
 
         def write(transaction: Transaction) -> Copied:
             mailbox, rights = authorize(transaction.connection, who, target, Right.INSERT)
-            return messages.append(transaction, mailbox, _permitted(coming, rights))
+            return message_rules.append(transaction, mailbox, _permitted(coming, rights))
 
         copied = await self._engine.write(target.account, write)
         await self._refresh_open(target)
@@ -434,13 +454,16 @@ class MailStore:
     async def deliver(self, recipient: Recipient, message: ISpooled, prefix: bytes) -> MailboxInfo:
         """Put a message into a recipient's mailbox; see `IMailStore.deliver`."""
         _must_be_active(recipient.account)
-        coming = messages.incoming(_own(message), Flags(), InternalDate(int(self._now())), prefix)
+        coming = message_rules.incoming(
+            _own(message), Flags(), InternalDate(int(self._now())), prefix
+        )
         account = recipient.account.id
 
         def write(transaction: Transaction) -> MailboxInfo:
-            mailbox = mailboxes.delivery_mailbox(transaction.connection, recipient.detail)
-            messages.append(transaction, mailbox, (coming,), EventKind.NEW_MSG)
-            return _info(account, mailbox, ALL_RIGHTS, True)
+            mailbox = mailbox_rules.delivery_mailbox(transaction.connection, recipient.detail)
+            message_rules.append(transaction, mailbox, (coming,), EventKind.NEW_MSG)
+            subscribed = transaction.connection.row(sql.SUBSCRIBED, (mailbox.name,)) is not None
+            return _info(account, mailbox, ALL_RIGHTS, subscribed)
 
         info = await self._engine.write(account, write)
         await self._refresh_open(info.ref)
@@ -455,7 +478,7 @@ class MailStore:
             )
 
         def read(connection: Connection) -> None:
-            mailbox = mailboxes.delivery_mailbox(connection, recipient.detail)
+            mailbox = mailbox_rules.delivery_mailbox(connection, recipient.detail)
             quota.check(quota.root(connection, mailbox.quota_root), size, 1)
 
         await self._engine.read(recipient.account.id, read)
@@ -467,11 +490,12 @@ class MailStore:
         await self._engine.create(
             account.id,
             account.name,
-            lambda t: mailboxes.fill_account(t, account.storage_limit, account.message_limit),
+            lambda t: mailbox_rules.fill_account(t, account.storage_limit, account.message_limit),
         )
 
     async def delete_account(self, account: AccountId) -> None:
         """Remove all data of an account; open images of it become deleted."""
+        await self._texts.drop(account)
         await self._engine.remove(account)
         for ref in [ref for ref in self._images if ref.account == account]:
             self._images.pop(ref).deleted = True
@@ -490,6 +514,7 @@ class MailStore:
             if not image.deleted and image.mod_sequence:
                 self._save(image)
         self._images.clear()
+        await self._texts.stop()
         await self._engine.stop()
 
 
@@ -516,9 +541,11 @@ def _own(spooled: ISpooled) -> Spooled:
     return spooled
 
 
-def _permitted(coming: Sequence[messages.Incoming], rights: Rights) -> Sequence[messages.Incoming]:
+def _permitted(
+    coming: Sequence[message_rules.Incoming], rights: Rights
+) -> Sequence[message_rules.Incoming]:
     """Leave out the flags that the rights do not allow to set (RFC 4314 §4)."""
-    system, with_keywords = flags.permitted(rights)
+    system, with_keywords = flag_rules.permitted(rights)
     if rights == ALL_RIGHTS:
         return coming
     return [

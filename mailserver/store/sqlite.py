@@ -44,7 +44,6 @@ from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IEventBus
-from mailserver.model.changes import Event
 from mailserver.model.ids import AccountId
 from mailserver.store.blobs import Blobs, disk_error, make_directory, open_new, sync_directory
 from mailserver.store.engine import Connection, Row, Transaction
@@ -251,15 +250,15 @@ class _Answer:
     deferred: Deferred[Any]
     value: Any = None
     error: Exception | None = None
-    events: Sequence[Event] = ()
+    transaction: Transaction | None = None
 
 
 class _Results:
     """Hands results back to the reactor, a few per turn, waking it once for many."""
 
-    def __init__(self, reactor: Any, bus: IEventBus | None) -> None:
+    def __init__(self, reactor: Any, committed: Callable[[Transaction], None]) -> None:
         self._reactor = reactor
-        self._bus = bus
+        self._committed = committed
         self._lock = threading.Lock()
         self._ready: deque[_Answer] = deque()
         self._awake = False
@@ -283,9 +282,8 @@ class _Results:
             if answer.error is not None:
                 answer.deferred.errback(answer.error)
                 continue
-            if self._bus is not None:
-                for event in answer.events:
-                    self._bus.publish(event)
+            if answer.transaction is not None:
+                self._committed(answer.transaction)
             answer.deferred.callback(answer.value)
 
 
@@ -294,8 +292,8 @@ class _Writer(threading.Thread):
 
     log = Logger()
 
-    def __init__(self, engine: SqliteEngine, number: int, results: _Results) -> None:
-        super().__init__(name=f"store-writer-{number}", daemon=True)
+    def __init__(self, engine: SqliteEngine, name: str, results: _Results) -> None:
+        super().__init__(name=name, daemon=True)
         self._engine = engine
         self._results = results
         self._handles: OrderedDict[AccountId, SqliteConnection] = OrderedDict()
@@ -364,7 +362,7 @@ class _Writer(threading.Thread):
                 handle.run("SAVEPOINT operation")
                 answer.value = job.operation(transaction)
                 handle.run("RELEASE operation")
-                answer.events = transaction.events
+                answer.transaction = transaction
                 unused += transaction.unused
             except Exception as error:  # noqa: BLE001  answered, and logged by _refused
                 answer.error = self._refused(error)
@@ -466,6 +464,9 @@ class SqliteEngine:
         limits: of the store.
         now: seconds since 1970 UTC.
         writers: number of writer threads, 1 .. 16.
+
+    Attributes:
+        watcher: called on the reactor with each committed transaction, or None.
     """
 
     def __init__(
@@ -489,9 +490,13 @@ class SqliteEngine:
         self._now = now
         self._stopped = False
         self._readers: OrderedDict[AccountId, SqliteConnection] = OrderedDict()
-        self._results = _Results(reactor, bus)
-        self._writers = [_Writer(self, number, self._results) for number in range(writers)]
-        self._worker: _Writer | None = None
+        self._results = _Results(reactor, self._committed)
+        self._bus = bus
+        self.watcher: Callable[[Transaction], None] | None = None
+        self._writers = [
+            _Writer(self, f"store-writer-{number}", self._results) for number in range(writers)
+        ]
+        self._workers: dict[str, _Writer] = {}
         for writer in self._writers:
             writer.start()
 
@@ -576,6 +581,14 @@ class SqliteEngine:
         deferred: Deferred[Any] = Deferred()
         (writer or self._writer(account)).jobs.put(_Job(account, operation, action, deferred))
         return deferred
+
+    def _committed(self, transaction: Transaction) -> None:
+        """Tell, on the reactor, what became durable; before its caller hears of it."""
+        if self._bus is not None:
+            for event in transaction.events:
+                self._bus.publish(event)
+        if self.watcher is not None:
+            self.watcher(transaction)
 
     def _refuse_when_stopped(self) -> None:
         if self._stopped:
@@ -664,13 +677,13 @@ class SqliteEngine:
 
     # -- other work ---------------------------------------------------------
 
-    async def work(self, function: Callable[[], T]) -> T:
-        """Run a computation in a thread of its own that all such work shares."""
+    async def work(self, function: Callable[[], T], thread: str = "messages") -> T:
+        """Run a computation in the thread of that name, started when first needed."""
         self._refuse_when_stopped()
-        if self._worker is None:
-            self._worker = _Writer(self, 99, self._results)
-            self._worker.start()
-        result: T = await self._submit(AccountId(""), action=function, writer=self._worker)
+        if thread not in self._workers:
+            self._workers[thread] = _Writer(self, f"store-{thread}", self._results)
+            self._workers[thread].start()
+        result: T = await self._submit(AccountId(""), action=function, writer=self._workers[thread])
         return result
 
     async def pause(self) -> None:
@@ -686,7 +699,7 @@ class SqliteEngine:
         for account in list(self._readers):
             self._retire(account)
         self._stopped = True
-        threads = [*self._writers, *([self._worker] if self._worker else [])]
+        threads = [*self._writers, *self._workers.values()]
         await gatherResults(
             [self._submit(AccountId(""), action=lambda: None, writer=t) for t in threads],
             consumeErrors=True,

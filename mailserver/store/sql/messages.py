@@ -92,3 +92,12 @@ IMAGE_CHANGES = (
     " AND (modseq, uid) > (?, ?) ORDER BY modseq, uid LIMIT ?"
 )
 IMAGE_EXPUNGES = "SELECT low, high FROM tombstone WHERE mailbox = ? AND modseq > ?"
+
+# -- what texts are made of ----------------------------------------------------
+
+OCTETS_OR_FILE = (
+    "SELECT header, prefix_size, digest, rest FROM message LEFT JOIN octets ON message = id"
+    " WHERE id = ?"
+)
+NEXT_MESSAGES = "SELECT id FROM message WHERE id > ? ORDER BY id LIMIT ?"
+ALL_MESSAGES = "SELECT id FROM message"

@@ -152,6 +152,7 @@ def _take_over(transaction: Transaction, origin: Connection, blobs: Blobs, messa
     rest = origin.row(sql.REST, (message,))
     if rest is not None:
         transaction.connection.run(sql.INSERT_OCTETS, (number, rest[0]))
+    transaction.arrived = True
     return number
 
 

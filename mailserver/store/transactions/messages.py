@@ -171,6 +171,7 @@ def keep(transaction: Transaction, message: Incoming) -> int:
     )
     if rest is not None:
         connection.run(sql.INSERT_OCTETS, (number, rest))
+    transaction.arrived = True
     return number
 
 
@@ -292,6 +293,7 @@ def release(transaction: Transaction, places: Iterable[tuple[int, int]] | Counte
             continue
         connection.run(sql.REMOVE_MESSAGE, (message,))
         connection.run(sql.REMOVE_OCTETS, (message,))
+        transaction.left = True
         if digest is not None:
             transaction.unused.append(digest)
 
