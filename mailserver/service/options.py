@@ -113,6 +113,10 @@ class OptionTable:
             host = f"{tail}.{host}"
         return None
 
+    def has_below(self, prefix: str) -> bool:
+        """Say whether any option's name goes on after this prefix and a dot."""
+        return any(key.startswith(f"{prefix.lower()}.") for key in self._by_key)
+
     def nearest(self, name: str) -> str:
         """The option whose name looks most like this one; empty if none does."""
         found = difflib.get_close_matches(name.lower(), self._by_key, 1, 0.7)
@@ -139,7 +143,7 @@ def _row(
 _RELOAD = Applies.RELOAD
 _COUNT = integer(1, 10**9)
 _COUNT_OR_NONE = integer(0, 10**9)
-_NEVER_25 = {25: "LMTP must not be spoken on the SMTP port (RFC 2033 §5)"}
+_NEVER_25 = {25: "LMTP must not be spoken on the SMTP port (RFC 2033 §1)"}
 
 # -- the installation -----------------------------------------------------------
 
