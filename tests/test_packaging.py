@@ -7,10 +7,14 @@ import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
+
+from mailserver.service import options
+from mailserver.service.config import load
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,3 +64,22 @@ def test_the_container_pins_by_hash() -> None:
     blocks = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]
     assert len(blocks) == len(pins())
     assert [block.split()[0] for block in blocks if "--hash=sha256:" not in block] == []
+
+
+@pytest.mark.parametrize("name", ["mailserver.toml", "container.toml"])
+def test_shipped_configurations_are_right_and_want_tls_before_passwords(name: str) -> None:
+    """SUN-11: what is shipped refuses passwords in clear."""
+    settings = load(ROOT / "deploy" / name)
+    assert settings[options.IMAP_PLAINTEXT_MIN_CIPHER] == 1
+    assert settings[options.TLS_CERTIFICATE] is not None
+
+
+def test_the_container_listens_where_its_image_says() -> None:
+    """S15: high ports, an unprivileged user."""
+    settings = load(ROOT / "deploy" / "container.toml")
+    ports = {settings[o] for o in (options.IMAP_PORT, options.IMAP_SSL_PORT, options.LMTP_PORT)}
+    image = (ROOT / "Dockerfile").read_text("utf-8")
+    [exposed] = re.findall(r"^EXPOSE (.+)$", image, re.MULTILINE)
+    assert {int(port) for port in exposed.split()} == ports
+    assert min(ports) > 1023
+    assert re.search(r"^USER (?!root)\w+$", image, re.MULTILINE)
