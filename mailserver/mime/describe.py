@@ -239,6 +239,7 @@ def _structures(buffer: Buffer, parts: list[Part]) -> tuple[bytes, bytes]:
     From the last part to the first, so that what is inside is ready before what is around
     it: no recursion, however deep.
     """
+    lines = _line_counts(buffer, parts)
     inside: dict[int, list[tuple[bytes, bytes]]] = {}  # by index, last part first
     rendered = (b"", b"")
     for index in range(len(parts) - 1, -1, -1):
@@ -247,7 +248,7 @@ def _structures(buffer: Buffer, parts: list[Part]) -> tuple[bytes, bytes]:
         if part.kind is Kind.MULTIPART:
             rendered = _multipart(part, inner)
         else:
-            rendered = _single(buffer, part, parts[index + 1] if inner else None, inner)
+            rendered = _single(part, lines[index], parts[index + 1] if inner else None, inner)
         inside.setdefault(part.parent, []).append(rendered)
     return rendered
 
@@ -263,7 +264,7 @@ def _multipart(part: Part, inner: list[tuple[bytes, bytes]]) -> tuple[bytes, byt
 
 
 def _single(
-    buffer: Buffer, part: Part, embedded: Part | None, inner: list[tuple[bytes, bytes]]
+    part: Part, lines: int, embedded: Part | None, inner: list[tuple[bytes, bytes]]
 ) -> tuple[bytes, bytes]:
     fields = part.fields
     encoding = unfold(without_comments(fields.get(b"content-transfer-encoding", b"")))
@@ -278,7 +279,6 @@ def _single(
     )
     extension = b"%b %b" % (_text_field(fields.get(b"content-md5")), _tail(part))
     if embedded is not None:
-        lines = buffer.count(b"\n", part.body, part.end)
         envelope = _envelope(embedded, _Addresses(embedded))
         ((body, structure),) = inner
         return (
@@ -286,8 +286,35 @@ def _single(
             b"(%b %b %b %d %b)" % (basic, envelope, structure, lines, extension),
         )
     if part.is_text:
-        basic = b"%b %d" % (basic, buffer.count(b"\n", part.body, part.end))
+        basic = b"%b %d" % (basic, lines)
     return b"(%b)" % basic, b"(%b %b)" % (basic, extension)
+
+
+def _line_counts(buffer: Buffer, parts: list[Part]) -> list[int]:
+    """Lines in the body of each text part and of each part that is or holds a message.
+
+    No octet is counted twice, though a message's lines include those of all within it.
+    """
+    counts = [0] * len(parts)
+    counted = [False] * len(parts)
+    for index, part in enumerate(parts):
+        inside = part.parent >= 0 and (part.is_message or counted[part.parent])
+        counted[index] = inside or part.is_text or part.kind is Kind.MESSAGE
+    uncounted = [part.end for part in parts]  # what lies before it is still to be counted
+    for index in range(len(parts) - 1, -1, -1):
+        part = parts[index]
+        if not counted[index]:
+            continue
+        counts[index] += buffer.count(b"\n", part.body, uncounted[index])
+        outer = part.parent
+        if outer >= 0 and counted[outer]:
+            counts[outer] += (
+                counts[index]
+                + buffer.count(b"\n", part.start, part.body)
+                + buffer.count(b"\n", part.end, uncounted[outer])
+            )
+            uncounted[outer] = part.start
+    return counts
 
 
 def _parameters(parameters: Parameters) -> bytes:

@@ -11,6 +11,7 @@ never closed is looked for once and then taken for an ordinary character.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ _SIMPLE = re.compile(
 )
 
 _TOKEN = re.compile(
-    rb"[ \t]++|[^ \t\"(),:;<>@\[\\]++|\"((?:[^\"\\]++|\\.)*+)\"|\[(?:[^\[\]\\]++|\\.)*+\]|.",
+    rb"[ \t]++|[^ \t\"(),:;<>@\[\\]++|\"((?:[^\"\\]++|\\.)*+)\"|\[[^\[\]\\]*+\]|.",
     re.DOTALL,
 )
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
@@ -133,6 +134,14 @@ def parse_addresses(value: bytes, limit: int) -> list[Address]:
     return addresses
 
 
+# In a list of tokens, kept apart from the same character in a quoted string. Neither octet
+# can stand in an unfolded value.
+_GAP, _AT = b"\n", b"\r"
+
+MAX_TOKENS = 100_000
+"""Tokens of unusual addresses that are read in one field."""
+
+
 class _AddressReader:
     """Reads a list token by token; takes over where an unusual address begins."""
 
@@ -145,139 +154,169 @@ class _AddressReader:
         self._begin()
 
     def _begin(self) -> None:
-        self._words: list[bytes] = []  # of the phrase, or of an address without brackets
-        self._spec: list[bytes] | None = None  # inside angle brackets
+        self._words: list[bytes] = []  # tokens of the phrase, or of an address without brackets
+        self._spec: list[bytes] | None = None  # tokens inside angle brackets
         self._comment: bytes | None = None
         self._spaced = False  # a blank stands before the next token
         self._has_at = False  # among the words
+        self._in_route = False  # in "<@host,@host:", whose commas separate no addresses
         self._follows = False  # no comma came since the last address
 
     def read(self) -> list[Address]:
-        value, end = self._value, len(self._value)
+        value, at = self._value, self._at
         open_quote = open_comment = True
-        at = self._at
-        while at < end and len(self._addresses) < self._limit:
+        for _count in range(MAX_TOKENS):
             found = _TOKEN.match(value, at)
-            if found is None:  # cannot be: the last alternative takes any octet
+            if found is None or len(self._addresses) >= self._limit:
                 break
             token = found[0]
-            first = token[:1]
             at = found.end()
-            if first in b" \t":
+            if token[0] in b" \t":
                 self._spaced = True
-                continue
-            if first == b'"':
-                if found[1] is not None:
-                    self._add(_PAIR.sub(rb"\1", found[1]), quoted=True)
-                elif open_quote:
-                    # RFC 7103 §7.1.6; once unclosed, no later one can be closed either,
-                    # and looking again each time would be quadratic.
+            elif found[1] is not None:
+                self._add(_PAIR.sub(rb"\1", found[1]))
+            elif token == b'"':
+                if open_quote:
+                    # RFC 7103 §7.1.6. Once unclosed, no later one can be closed either, and
+                    # looking for the end each time would be quadratic.
                     open_quote = False
                     value = value[:at] + value[at:].replace(b'"', b" ")
-            elif first == b"(":
+            elif token == b"(":
                 stop = _comment_end(value, at) if open_comment else -1
                 if stop < 0:
                     open_comment = False  # RFC 7103 §7.1.4
                 else:
                     self._comment = _PAIR.sub(rb"\1", value[at : stop - 1]).strip(b" \t")
                     at = stop
-            elif self._spec is not None:
-                if first == b">":
-                    self._end_angle()
-                elif first in (b",", b";") and not (self._spec and self._spec[0] == b"@"):
-                    self._end_angle()  # RFC 7103 §7.1.3, §7.1.5
-                    self._finish()
-                elif first != b"<":  # RFC 7103 §7.1.2
-                    self._spec.append(token)
-            elif first == b"<":
-                self._spec = []
-            elif first == b",":
-                self._finish()
-            elif first == b";":
-                self._finish()
-                if self._in_group:
-                    self._addresses.append(GROUP_END)
-                    self._in_group = False
-            elif first == b":" and not self._in_group and not self._has_at:
-                name = b" ".join(self._words) or self._comment or b""
-                self._addresses.append(Address(None, None, name, None))
-                self._in_group = True
-                self._begin()
-            elif first != b">" and first != b"\\":
+            elif token in _HANDLERS:
+                _HANDLERS[token](self)
+            else:
                 self._add(token)
-        if self._spec is not None:
-            self._end_angle()
-        self._finish()
+        self._in_route = False
+        self._comma()
         if self._in_group:
             self._addresses.append(GROUP_END)
         return self._addresses
 
-    def _add(self, token: bytes, *, quoted: bool = False) -> None:
+    def _add(self, token: bytes) -> None:
+        words = self._words
         if self._spec is not None:
             self._spec.append(token)
             return
-        words = self._words
-        if not quoted and token == b"@":
-            self._has_at = True
-        elif (
-            self._has_at
-            and self._spaced
-            and words[-1] != b"@"
-            and not words[-1].endswith(b".")
-            and not token.startswith(b".")
-        ):
-            self._finish()  # "a@b c@d": the comma between them is missing
-            self._follows = True
-            words = self._words
-        if words and not self._spaced and not self._has_at and token != b"@":
-            words[-1] += token
-        else:
-            words.append(token)
+        if self._spaced and words:
+            before = words[-1]
+            if self._has_at and token != _AT and not _is_joint(before, token):
+                self._comma()  # "a@b c@d": the comma between them is missing
+                self._follows = True
+                words = self._words
+            else:
+                words.append(_GAP)
+        words.append(token)
         self._spaced = False
 
-    def _end_angle(self) -> None:
-        spec = self._spec or []
-        self._spec = None
-        route = None
-        if spec and spec[0] == b"@" and b":" in spec:
+    def _at_sign(self) -> None:
+        if self._spec is not None:
+            self._in_route = self._in_route or not self._spec
+        self._add(_AT)
+        self._has_at = self._spec is None
+
+    def _open_angle(self) -> None:
+        if self._spec is None:  # RFC 7103 §7.1.2: more than one
+            self._spec = []
+
+    def _close_angle(self) -> None:
+        if self._spec is None:
+            return  # RFC 7103 §7.1.3
+        spec, route = self._spec, None
+        if spec[:1] == [_AT] and b":" in spec:
             colon = spec.index(b":")
-            route = b"".join(spec[:colon])
-            spec = spec[colon + 1 :]
-        name = b" ".join(self._words) or self._comment
-        self._append(name, route, spec)
+            route, spec = _plain(spec[:colon]), spec[colon + 1 :]
+        self._append(_plain(self._words) or self._comment, route, spec)
         self._begin()
         self._follows = True
 
-    def _finish(self) -> None:
-        """A comma, a semicolon or the end came: what stands without brackets is complete."""
+    def _comma(self) -> None:
+        """A comma or the end came: what stands without brackets is complete."""
+        if self._in_route and self._spec is not None:
+            self._spec.append(b",")
+            return
+        if self._spec is not None:
+            self._close_angle()  # RFC 7103 §7.1.3, §7.1.5
         words = self._words
         if self._has_at:
-            # RFC 5322 §4.4 allows blanks only around the dots of a local part: what stands
-            # before it is a name that lacks its angle brackets.
-            first = words.index(b"@") - 1
-            while first > 0 and (words[first][:1] == b"." or words[first - 1][-1:] == b"."):
-                first -= 1
-            name = b" ".join(words[: max(first, 0)]) or self._comment
-            self._append(name, None, words[max(first, 0) :])
-        elif self._follows:
-            pass  # "a@b Joe": words without an address of their own
-        elif len(words) == 1:
-            self._addresses.append(Address(self._comment, None, words[0], MISSING_DOMAIN))
-        elif words:
-            name = b" ".join(words)
-            self._addresses.append(Address(name, None, MISSING_MAILBOX, MISSING_DOMAIN))
+            first = _local_part(words)
+            name = _plain(words[:first]).rstrip(b" ") or self._comment
+            self._append(name, None, [word for word in words[first:] if word != _GAP])
+        elif words and not self._follows:  # after an address it is no address of its own
+            text = _plain(words)
+            if _GAP in words:
+                self._addresses.append(Address(text, None, MISSING_MAILBOX, MISSING_DOMAIN))
+            else:
+                self._append(self._comment, None, [text])
+        self._begin()
+
+    def _semicolon(self) -> None:
+        if self._spec is not None:
+            self._close_angle()
+        self._comma()
+        if self._in_group:
+            self._addresses.append(GROUP_END)
+            self._in_group = False
+
+    def _colon(self) -> None:
+        if self._spec is not None or self._in_group or self._has_at:
+            self._in_route = False
+            self._add(b":")
+            return
+        name = _plain(self._words) or self._comment or b""
+        self._addresses.append(Address(None, None, name, None))
+        self._in_group = True
         self._begin()
 
     def _append(self, name: bytes | None, route: bytes | None, spec: list[bytes]) -> None:
         """Add the address that the tokens of an addr-spec make."""
-        if b"@" in spec:
-            last = len(spec) - 1 - spec[::-1].index(b"@")
-            mailbox, host = b"".join(spec[:last]), b"".join(spec[last + 1 :])
-        else:
-            mailbox, host = b"".join(spec), b""
+        at = len(spec)
+        if _AT in spec:
+            at -= 1 + spec[::-1].index(_AT)
         self._addresses.append(
-            Address(name or None, route, mailbox or MISSING_MAILBOX, host or MISSING_DOMAIN)
+            Address(
+                name or None,
+                route,
+                _plain(spec[:at]) or MISSING_MAILBOX,
+                _plain(spec[at + 1 :]) or MISSING_DOMAIN,
+            )
         )
+
+
+_HANDLERS: dict[bytes, Callable[[_AddressReader], None]] = {
+    b"@": _AddressReader._at_sign,
+    b"<": _AddressReader._open_angle,
+    b">": _AddressReader._close_angle,
+    b",": _AddressReader._comma,
+    b";": _AddressReader._semicolon,
+    b":": _AddressReader._colon,
+    b"\\": lambda _reader: None,
+}
+
+
+def _plain(tokens: list[bytes]) -> bytes:
+    return b"".join(tokens).replace(_GAP, b" ").replace(_AT, b"@")
+
+
+def _is_joint(before: bytes, after: bytes) -> bool:
+    """Whether a blank between two tokens may be part of an address (RFC 5322 §4.4)."""
+    return _AT in (before, after) or before[-1:] == b"." or after[:1] == b"."
+
+
+def _local_part(words: list[bytes]) -> int:
+    """Index of the first token of the local part; before it is a name without brackets."""
+    first = words.index(_AT)
+    while first > 0:
+        joint = words[first] == _GAP or words[first - 1] != _GAP
+        if not joint and (first < 2 or not _is_joint(words[first - 2], words[first])):
+            break
+        first -= 1
+    return first
 
 
 def _comment_end(value: bytes, at: int) -> int:

@@ -52,6 +52,12 @@ MAX_LOOKALIKES = 100_000
 """Lines that begin like a delimiter and are none; behind so many no more are looked for."""
 
 
+MAX_SEARCHED = 64 << 20
+"""Octets, beside three times the message's own, that are searched for delimiters: an inner
+multipart is searched again, so many large ones inside one another would cost seconds. What
+is not searched any more is described as octets."""
+
+
 class Kind(IntEnum):
     """What a part holds; the number is what is kept in packed section offsets."""
 
@@ -150,6 +156,7 @@ class _Parser:
         self._buffer = buffer
         self._headers_left = MAX_HEADERS
         self._lookalikes_left = MAX_LOOKALIKES
+        self._searched_left = MAX_SEARCHED + 3 * len(buffer)
 
     def parse(self) -> list[Part]:
         parts: list[Part] = []
@@ -171,7 +178,9 @@ class _Parser:
             if part.kind is Kind.LEAF:
                 continue
             room = MAX_PARTS - len(parts) - len(todo)
-            if depth >= MAX_DEPTH or room <= 0:
+            if part.kind is Kind.MULTIPART:
+                self._searched_left -= end - body
+            if depth >= MAX_DEPTH or room <= 0 or self._searched_left < 0:
                 part.kind, part.type = Kind.LEAF, _OCTETS
             elif part.kind is Kind.MESSAGE:
                 todo.append((body, end, index, depth + 1, _TEXT, True))
