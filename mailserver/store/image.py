@@ -233,7 +233,8 @@ class Image:
             changed += rows
             at = (rows[-1][3], rows[-1][0])
             await engine.pause()
-        if not (rows or changed) and mailbox.highest_modseq == since:
+        known_words = mailbox.keywords == len(self.keywords)  # not so right after `_load`
+        if not (rows or changed) and mailbox.highest_modseq == since and known_words:
             self.uid_validity = mailbox.uid_validity
             return
         self._update(rows)
