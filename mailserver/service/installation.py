@@ -47,6 +47,10 @@ class InstallationSettings:
         throttle: how failed logins are slowed down.
         hashes: how expensive a password's hash is.
         hash_threads: password checks at once.
+        hashes_waiting, hashes_waiting_per_client: checks that may wait, in all and of one
+            address.
+        remembered, remembered_for: verified passwords that are kept as a digest, and for
+            how many seconds.
         coverage: for which mailboxes there are events (SUN-51).
     """
 
@@ -59,6 +63,10 @@ class InstallationSettings:
     throttle: ThrottleLimits = ThrottleLimits()
     hashes: HashParameters = HashParameters()
     hash_threads: int = 2
+    hashes_waiting: int = 1000
+    hashes_waiting_per_client: int = 50
+    remembered: int = 10_000
+    remembered_for: float = 3600.0
     coverage: Coverage = FULL_COVERAGE
 
 
@@ -76,8 +84,19 @@ class Installation:
     def __init__(self, settings: InstallationSettings, reactor: Any) -> None:
         self.settings = settings
         self.bus = EventBus(reactor, covers_all_mailboxes=settings.coverage.all_mailboxes)
-        self._pool = FairPool(reactor, settings.hash_threads)
-        self.passwords = Passwords(self._pool, reactor, settings.hashes)
+        self._pool = FairPool(
+            reactor,
+            settings.hash_threads,
+            max_waiting=settings.hashes_waiting,
+            max_waiting_per_client=settings.hashes_waiting_per_client,
+        )
+        self.passwords = Passwords(
+            self._pool,
+            reactor,
+            settings.hashes,
+            remembered=settings.remembered,
+            remembered_for=settings.remembered_for,
+        )
         self.directory = Directory.open(
             settings.data / DIRECTORY_FILE,
             reactor,
@@ -111,6 +130,12 @@ class Installation:
         make_data_directory(settings.data)
         return cls(settings, reactor)
 
+    def apply(self, settings: InstallationSettings) -> None:
+        """Take over what a reload can change: names and administrators."""
+        self.settings = settings
+        self.directory.default_domain = settings.default_domain
+        self.directory.login_separators = settings.login_separators
+
     async def stop(self) -> None:
         """Finish what is being written and close everything; may be called once."""
         try:
@@ -131,8 +156,7 @@ def make_data_directory(data: Path) -> None:
         if data.stat().st_mode & 0o077:
             data.chmod(0o700)
     except OSError as error:
-        raise MailError(
-            ErrorKind.UNAVAILABLE, f"data directory {data}: {error.strerror}"
-        ) from error
+        reason = "it is not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise MailError(ErrorKind.UNAVAILABLE, f"data directory {data}: {reason}") from error
     if not os.access(data, os.W_OK | os.X_OK):
         raise MailError(ErrorKind.UNAVAILABLE, f"data directory {data}: it cannot be written to")

@@ -192,7 +192,11 @@ class LmtpConnection(Connection):
 
 
 class LmtpFactory(Factory):
-    """Makes a connection for each client of one LMTP listener; arguments as there."""
+    """Makes a connection for each client of the LMTP listeners; arguments as there.
+
+    Attributes:
+        settings: for new connections; may be replaced at any time.
+    """
 
     noisy = False
 
@@ -205,9 +209,11 @@ class LmtpFactory(Factory):
         settings: LmtpSettings,
         tls: IOpenSSLContextFactory | None = None,
     ) -> None:
-        self._arguments = (monitor, clock, store, directory, settings, tls)
+        self.settings = settings
+        self._parts = (monitor, clock, store, directory)
+        self._tls = tls
 
     def buildProtocol(self, addr: IAddress | None) -> LmtpConnection:
-        connection = LmtpConnection(*self._arguments)
+        connection = LmtpConnection(*self._parts, self.settings, self._tls)
         connection.factory = self
         return connection

@@ -1,0 +1,68 @@
+"""`twistd mailserver` and `twist mailserver`: the command line, and the service it makes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from mailserver import __version__
+from mailserver.service.config import ConfigurationError, Settings, load
+from mailserver.service.wiring import EX_CONFIG, Server, give_up
+
+
+class Options(usage.Options):
+    """Options of the sub-command; those before it are twistd's own."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Mail access server: IMAP with IDLE and LMTP delivery over one store of mailboxes."
+        " Every option of the configuration can also be given here, as -o NAME=VALUE."
+    )
+    optParameters = (
+        ["config", "c", None, "Configuration file (TOML); without one the defaults hold"],
+    )
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.overrides: dict[str, str] = {}
+
+    def opt_option(self, text: str) -> None:
+        """Set an option, as NAME=VALUE; wins over the configuration file."""
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise usage.UsageError(f"--option {text}: give it as NAME=VALUE")
+        self.overrides[name] = value
+
+    opt_o = opt_option
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        raise SystemExit(f"mailserver {__version__}")
+
+    def reader(self) -> Callable[[], Settings]:
+        """A function that reads the configuration these options name, now or later.
+
+        The file's path is made absolute: twistd may change the working directory.
+        """
+        given = self["config"]
+        file = Path(given).absolute() if given is not None else None
+        overrides = dict(self.overrides)
+        return lambda: load(file, overrides)
+
+
+def makeService(options: Options) -> IService:
+    """Make the service; a configuration that is wrong ends the program with what is wrong."""
+    from twisted.internet import reactor as the_reactor  # not before twistd has chosen one
+
+    os.umask(0o077)  # S14
+    reactor: Any = the_reactor
+    read = options.reader()
+    try:
+        return Server(read(), reactor, read)
+    except ConfigurationError as error:
+        give_up(str(error), EX_CONFIG)

@@ -1,0 +1,452 @@
+"""The server as one Twisted service: what the options mean, what starts and stops when.
+
+Order of a start: keys are read and ports bound while there are privileges
+(`privilegedStartService`), everything else after twistd has forked and dropped them
+(`startService`): databases, then listeners. Order of a stop: no new connections, goodbye
+to the sessions, which finish what they are amid, then the databases (R18).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NoReturn
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.logger import Logger, LogLevel
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from mailserver import __version__
+from mailserver.auth.passwords import HashParameters
+from mailserver.auth.throttle import ThrottleLimits
+from mailserver.errors import MailError
+from mailserver.events.bus import coverage
+from mailserver.model.networks import Networks
+from mailserver.server.imap.commands import MODULES
+from mailserver.server.imap.protocol import ImapFactory
+from mailserver.server.imap.registry import Registry
+from mailserver.server.imap.session import Services
+from mailserver.server.imap.settings import ImapSettings
+from mailserver.server.lmtp.protocol import LmtpFactory
+from mailserver.server.lmtp.session import LmtpSettings
+from mailserver.service import options as o
+from mailserver.service.config import ConfigurationError, Problem, Settings
+from mailserver.service.installation import Installation, InstallationSettings
+from mailserver.service.listeners import (
+    Listener,
+    StartFault,
+    TcpListener,
+    UnixListener,
+    everywhere,
+)
+from mailserver.service.monitor import SessionLimits, SessionMonitor
+from mailserver.service.options import Applies
+from mailserver.service.tls import CertificateFault, ServerTls
+from mailserver.store.limits import StoreLimits
+from mailserver.wire.imap.reader import Limits
+from mailserver.wire.lmtp.grammar import Leniency
+
+EX_UNAVAILABLE: Final = 69
+"""Exit code when the server cannot start on this machine as it is (sysexits.h)."""
+EX_CONFIG: Final = 78
+"""Exit code when the configuration is wrong."""
+
+
+def give_up(text: str, code: int) -> NoReturn:
+    """End the program with a sentence instead of a traceback."""
+    for line in text.splitlines():
+        sys.stderr.write(f"mailserver: {line}\n")
+    sys.stderr.flush()
+    raise SystemExit(code)
+
+
+# -- what the options mean ------------------------------------------------------
+
+
+def installation_settings(settings: Settings) -> InstallationSettings:
+    """The part that concerns the data directory."""
+    store_admins = settings[o.STORE_ADMINS]
+    trusted = settings[o.TRUSTED_HOSTS]
+    return InstallationSettings(
+        data=settings.data,
+        default_domain=settings[o.DEFAULT_DOMAIN],
+        login_separators=settings[o.LOGIN_SEPARATOR],
+        store_admins=frozenset(store_admins),
+        limits=StoreLimits(
+            max_message_size=settings[o.MAX_MESSAGE_SIZE],
+            mailboxes=settings[o.MAX_MAILBOXES],
+            subscriptions=settings[o.MAX_SUBSCRIPTIONS],
+            keywords=settings[o.MAX_KEYWORDS],
+            tombstones=settings[o.MAX_TOMBSTONES],
+            messages_per_append=settings[o.MAX_APPENDED],
+        ),
+        writers=settings[o.WRITER_THREADS],
+        throttle=ThrottleLimits(
+            first_delay=settings[o.THROTTLE_FIRST_DELAY],
+            max_delay=settings[o.THROTTLE_MAX_DELAY],
+            window=settings[o.THROTTLE_WINDOW],
+            max_wait=settings[o.THROTTLE_MAX_WAIT],
+            max_entries=settings[o.THROTTLE_ENTRIES],
+            trusted=Networks.of(trusted),
+        ),
+        hashes=HashParameters(
+            time_cost=settings[o.ARGON2_TIME],
+            memory_cost=settings[o.ARGON2_MEMORY] // 1024,
+            parallelism=settings[o.ARGON2_PARALLELISM],
+            scram_iterations=settings[o.SCRAM_ITERATIONS],
+            scram_sha1=settings[o.SCRAM_SHA1],
+        ),
+        hash_threads=settings[o.AUTH_THREADS],
+        hashes_waiting=settings[o.AUTH_QUEUE],
+        hashes_waiting_per_client=settings[o.AUTH_QUEUE_PER_ADDRESS],
+        remembered=settings[o.AUTH_REMEMBERED],
+        remembered_for=settings[o.AUTH_REMEMBERED_FOR],
+        coverage=coverage(
+            settings[o.NOTIFY_PLUGIN],
+            settings[o.NOTIFY_NONE_INBOX],
+            settings[o.NOTIFY_ENS_EVENT_KEY],
+        ),
+    )
+
+
+def imap_settings(settings: Settings) -> ImapSettings:
+    """The part that concerns IMAP."""
+    return ImapSettings(
+        banner=settings[o.IMAP_BANNER] or ImapSettings().banner,
+        plaintext_min_cipher=settings[o.IMAP_PLAINTEXT_MIN_CIPHER],
+        before_login=Limits(
+            line=settings[o.IMAP_MAX_LINE_BEFORE_LOGIN],
+            literal=settings[o.IMAP_MAX_LITERAL_BEFORE_LOGIN],
+            command=settings[o.IMAP_MAX_COMMAND_BEFORE_LOGIN],
+            literals=settings[o.IMAP_MAX_LITERALS_BEFORE_LOGIN],
+        ),
+        after_login=Limits(
+            line=settings[o.IMAP_MAX_LINE],
+            literal=settings[o.IMAP_MAX_LITERAL],
+            command=settings[o.IMAP_MAX_COMMAND],
+            literals=settings[o.IMAP_MAX_LITERALS],
+        ),
+        nesting_before_login=settings[o.IMAP_MAX_NESTING_BEFORE_LOGIN],
+        nesting_after_login=settings[o.IMAP_MAX_NESTING],
+        bad_before_login=settings[o.IMAP_MAX_BAD_BEFORE_LOGIN],
+        bad_after_login=settings[o.IMAP_MAX_BAD],
+        login_timeout=settings[o.IMAP_LOGIN_TIMEOUT],
+        idle_timeout=settings[o.IMAP_IDLE_TIMEOUT],
+        write_timeout=settings[o.IMAP_WRITE_TIMEOUT],
+        idle_notify_interval=settings[o.IMAP_IDLE_NOTIFY_INTERVAL],
+        working_interval=settings[o.IMAP_WORKING_INTERVAL],
+        auth_response=settings[o.IMAP_MAX_AUTH_RESPONSE],
+        input_buffer=settings[o.IMAP_INPUT_BUFFER],
+    )
+
+
+def lmtp_settings(settings: Settings) -> LmtpSettings:
+    """The part that concerns LMTP."""
+    return LmtpSettings(
+        hostname=settings[o.HOSTNAME] or socket.gethostname(),
+        banner=settings[o.LMTP_BANNER] or LmtpSettings("").banner,
+        max_recipients=settings[o.LMTP_MAX_RECIPIENTS],
+        max_line=settings[o.LMTP_MAX_LINE],
+        max_bad_commands=settings[o.LMTP_MAX_BAD],
+        lhlo_timeout=settings[o.LMTP_LHLO_TIMEOUT],
+        idle_timeout=settings[o.LMTP_IDLE_TIMEOUT],
+        message_timeout=settings[o.LMTP_MESSAGE_TIMEOUT],
+        write_timeout=settings[o.LMTP_WRITE_TIMEOUT],
+        over_quota_is_temporary=settings[o.LMTP_OVER_QUOTA] == "temporary",
+        leniency=Leniency(
+            whitespace_before_path="whitespace-before-path" in settings[o.LMTP_WORKAROUNDS],
+            mailbox_for_path="mailbox-for-path" in settings[o.LMTP_WORKAROUNDS],
+        ),
+    )
+
+
+def session_limits(settings: Settings) -> SessionLimits:
+    """How many sessions there may be."""
+    trusted = settings[o.TRUSTED_HOSTS]
+    return SessionLimits(
+        per_service={
+            "imap": settings[o.IMAP_MAX_SESSIONS],
+            "lmtp": settings[o.LMTP_MAX_SESSIONS],
+        },
+        per_user=settings[o.MAX_SESSIONS_PER_USER],
+        per_address=settings[o.MAX_SESSIONS_PER_ADDRESS],
+        trusted=Networks.of(trusted),
+    )
+
+
+def listeners(settings: Settings, has_tls: bool) -> Iterator[Listener]:
+    """The sockets to listen on; the TLS port only with a certificate (SUN-3, SUN-4)."""
+    if settings[o.IMAP_ENABLE]:
+        for address in settings[o.IMAP_ADDRESS] or everywhere():
+            yield TcpListener("imap", address, settings[o.IMAP_PORT], o.IMAP_PORT.name)
+            if settings[o.IMAP_ENABLE_SSL_PORT] and has_tls:
+                port = o.IMAP_SSL_PORT
+                yield TcpListener("imaps", address, settings[port], port.name)
+    if settings[o.LMTP_ENABLE]:
+        if settings[o.LMTP_ENABLE_TCP]:
+            for address in settings[o.LMTP_ADDRESS] or everywhere():
+                yield TcpListener("lmtp", address, settings[o.LMTP_PORT], o.LMTP_PORT.name)
+        path = settings[o.LMTP_UNIX_SOCKET]
+        if path is not None:
+            mode = int(settings[o.LMTP_UNIX_MODE], 8)
+            yield UnixListener("lmtp", path, mode, o.LMTP_UNIX_SOCKET.name)
+
+
+def load_tls(settings: Settings) -> ServerTls | None:
+    """Read certificate and key, None where none is configured.
+
+    Raises:
+        ConfigurationError: naming option, file and reason.
+    """
+    certificate, key = settings[o.TLS_CERTIFICATE], settings[o.TLS_KEY]
+    if certificate is None:
+        return None
+    try:
+        return ServerTls(certificate, key or certificate, settings[o.TLS_MINIMUM_VERSION])
+    except CertificateFault as fault:
+        raise _tls_error(settings, fault) from fault
+
+
+def _tls_error(settings: Settings, fault: CertificateFault) -> ConfigurationError:
+    is_key = fault.is_key and settings[o.TLS_KEY] is not None
+    option = o.TLS_KEY if is_key else o.TLS_CERTIFICATE
+    return ConfigurationError([Problem(str(fault.file), None, option.name, fault.reason)])
+
+
+def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
+    """What an administrator should know about a configuration that works."""
+    events = installation_settings(settings).coverage
+    if not events.all_mailboxes:
+        yield f"IDLE is not offered: {events.reason}"  # SUN-51
+    if not settings[o.IMAP_ENABLE]:
+        return
+    is_local = all(
+        ipaddress.ip_address(address).is_loopback for address in settings[o.IMAP_ADDRESS]
+    )
+    if settings[o.IMAP_PLAINTEXT_MIN_CIPHER] == 0 and not (settings[o.IMAP_ADDRESS] and is_local):
+        yield (  # SUN-11
+            f"passwords may cross the network in clear: {o.IMAP_PLAINTEXT_MIN_CIPHER.name} is 0"
+            " and IMAP listens beyond this host; 1 asks for TLS first"
+        )
+    if not has_tls and settings[o.IMAP_PLAINTEXT_MIN_CIPHER] > 0:
+        yield (
+            f"nobody can log in: {o.IMAP_PLAINTEXT_MIN_CIPHER.name} asks for TLS and there is no"
+            f" {o.TLS_CERTIFICATE.name}"
+        )
+
+
+# -- the service ------------------------------------------------------------------
+
+
+class Server(Service):
+    """Every listener over one installation.
+
+    Args:
+        settings: checked.
+        reactor: the real one.
+        reread: reads the configuration again, for SIGHUP; None if there is none to read.
+
+    Raises:
+        ConfigurationError: certificate or key cannot be used.
+
+    Attributes:
+        installation: while the service runs.
+        monitor: of all sessions.
+    """
+
+    name = "mailserver"
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
+        self.monitor = SessionMonitor(session_limits(settings))
+        self.installation: Installation | None = None
+        self._settings = settings
+        self._reactor = reactor
+        self._reread = reread
+        self._tls = load_tls(settings)
+        self._registry = Registry.collect(MODULES)
+        self._listeners: list[Listener] = []
+        self._factories: dict[str, ImapFactory | LmtpFactory] = {}
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports; called as root where twistd was started so."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        bound = list(listeners(self._settings, self._tls is not None))
+        try:
+            for listener in bound:
+                listener.bind()
+                self._listeners.append(listener)
+        except StartFault as fault:
+            self._abandon()
+            give_up(str(fault), EX_UNAVAILABLE)
+
+    def startService(self) -> None:
+        """Open the data and serve; `twist` calls this alone."""
+        if not self._listeners:
+            self.privilegedStartService()
+        super().startService()  # type: ignore[no-untyped-call]
+        outcome: list[Failure | None] = []
+        Deferred.fromCoroutine(self._start()).addBoth(outcome.append)
+        assert outcome, "opening must not wait: whoever starts us would take it for done"
+        [failure] = outcome
+        if failure is not None:
+            self._abandon()
+            if not isinstance(failure.value, StartFault | MailError):
+                failure.raiseException()
+            give_up(str(failure.value), EX_UNAVAILABLE)
+
+    def stopService(self) -> Deferred[None]:
+        """Stop as R18 says; fires when everything is on disk and closed."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    def ports(self) -> dict[str, int]:
+        """The TCP port of each service that has one; the first if it has several."""
+        found: dict[str, int] = {}
+        for listener in self._listeners:
+            if listener.port:
+                found.setdefault(listener.service, listener.port)
+        return found
+
+    async def _start(self) -> None:
+        started = time.monotonic()
+        installation = await Installation.open(installation_settings(self._settings), self._reactor)
+        self.installation = installation
+        for listener in self._listeners:
+            if listener.service not in self._factories:
+                self._factories[listener.service] = self._factory(installation, listener.service)
+            listener.start(self._reactor, self._serving(listener.service))
+        self._listen_for_reload()
+        for text in warnings(self._settings, self._tls is not None):
+            self.log.emit(LogLevel.warn, "{text}", text=text)
+        self.log.info(
+            "mailserver {version} serves {services} in {seconds:.2f} s",
+            version=__version__,
+            services=", ".join(f"{name} {port}" for name, port in self.ports().items()),
+            seconds=time.monotonic() - started,
+        )
+
+    def _factory(self, installation: Installation, service: str) -> ImapFactory | LmtpFactory:
+        if service == "lmtp":
+            return LmtpFactory(
+                self.monitor,
+                self._reactor,
+                installation.store,
+                installation.directory,
+                lmtp_settings(self._settings),
+                self._tls,
+            )
+        services = Services(
+            store=installation.store,
+            directory=installation.directory,
+            authenticator=installation.authenticator,
+            bus=installation.bus,
+            monitor=self.monitor,
+            settings=imap_settings(self._settings),
+            registry=self._registry,
+            clock=self._reactor,
+            tls=self._tls,
+        )
+        return ImapFactory(services, service)
+
+    def _serving(self, service: str) -> IProtocolFactory:
+        factory: IProtocolFactory = self._factories[service]
+        if service == "imaps":
+            assert self._tls is not None
+            factory = TLSMemoryBIOFactory(self._tls, False, factory)
+        return factory
+
+    def _abandon(self) -> None:
+        """Let go of what a start that failed had taken."""
+        for listener in self._listeners:
+            listener.stop()
+        self._listeners.clear()
+
+    async def _stop(self) -> None:
+        self._stop_listening_for_reload()
+        for listener in self._listeners:
+            await listener.stop()
+        for session in self.monitor.sessions():
+            session.disconnect("server is shutting down")
+        timeout = self._settings[o.SHUTDOWN_TIMEOUT]
+        try:
+            await self.monitor.all_closed().addTimeout(timeout, self._reactor)
+        except TimeoutError:
+            left = len(list(self.monitor.sessions()))
+            self.log.emit(
+                LogLevel.warn,
+                "{left} sessions did not end in {seconds} s",
+                left=left,
+                seconds=timeout,
+            )
+        installation, self.installation = self.installation, None
+        if installation is not None:
+            await installation.stop()
+        self._listeners.clear()
+        self._factories.clear()
+
+    # -- reload ---------------------------------------------------------------
+
+    def _listen_for_reload(self) -> None:
+        if self._reread is not None:
+            signal.signal(
+                signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload_configuration)
+            )
+
+    def _stop_listening_for_reload(self) -> None:
+        if self._reread is not None:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def reload_configuration(self) -> None:
+        """Read configuration and certificate again; what is wrong changes nothing (R18).
+
+        New connections get the new settings, live ones keep theirs.
+        """
+        assert self._reread is not None
+        try:
+            settings = self._reread()
+            certificate, key = settings[o.TLS_CERTIFICATE], settings[o.TLS_KEY]
+            if self._tls is not None and certificate is not None:
+                try:
+                    self._tls.reload(certificate, key or certificate)
+                except CertificateFault as fault:
+                    raise _tls_error(settings, fault) from fault
+        except ConfigurationError as error:
+            for problem in error.problems:
+                self.log.error("not reloaded: {problem}", problem=str(problem))
+            return
+        waiting = [
+            option.name
+            for option in settings.changed(self._settings)
+            if option.applies is Applies.RESTART
+        ]
+        if waiting:
+            self.log.emit(
+                LogLevel.warn, "only a restart brings: {options}", options=", ".join(waiting)
+            )
+        self._settings = settings
+        self._apply(settings)
+        self.log.info("configuration and certificate reloaded")
+
+    def _apply(self, settings: Settings) -> None:
+        self.monitor.limits = session_limits(settings)
+        if self.installation is not None:
+            self.installation.apply(installation_settings(settings))
+        for factory in self._factories.values():
+            if isinstance(factory, LmtpFactory):
+                factory.settings = lmtp_settings(settings)
+            else:
+                factory.services = attrs.evolve(factory.services, settings=imap_settings(settings))
