@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailserver.wire.lines import TAIL, TOO_LONG, LineBuffer, LineFault
 from tests.wire.splits import packets
+from tests.wire.timing import assert_linear
 
 LIMIT = 80
 
@@ -82,19 +81,13 @@ def test_a_line_that_never_ends_is_not_kept() -> None:
         assert len(buffer) <= TAIL + 1
 
 
-def seconds_for_single_octets(count: int) -> float:
-    best = 9.9
-    for _ in range(3):
+def test_single_octets_cost_linear_time() -> None:
+    """S5: a line that trickles in is not searched again from its start each time."""
+
+    def run(count: int) -> None:
         buffer = LineBuffer()
-        began = time.perf_counter()
         for _ in range(count):
             buffer.feed(b"x")
             assert buffer.take_line(count) is None
-        best = min(best, time.perf_counter() - began)
-    return best
 
-
-def test_single_octets_cost_linear_time() -> None:
-    """S5: a line that trickles in is not searched again from its start each time."""
-    small = seconds_for_single_octets(20_000)
-    assert seconds_for_single_octets(40_000) < 3.5 * small
+    assert_linear(run, 20_000)

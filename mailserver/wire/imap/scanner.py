@@ -38,13 +38,14 @@ _LIST_ATOM = re.compile(rb"[\]%*" + _ATOM_CHAR + rb"]++")
 # tag = 1*<any ASTRING-CHAR except "+">; the name of a command is an atom
 _HEAD = re.compile(
     rb" *+([\]" + _ATOM_CHAR.replace(b"+", b"") + rb"]++)"
-    rb"(?: ++(?:([Uu][Ii][Dd]) ++)?+([" + _ATOM_CHAR + rb"]++))?+"
+    rb"(?: ++(?:([Uu][Ii][Dd]) ++(?=[" + _ATOM_CHAR + rb"]))?+([" + _ATOM_CHAR + rb"]++))?+"
 )
 # quoted = DQUOTE *QUOTED-CHAR DQUOTE; 8-bit octets are looked at afterwards
 _QUOTED = re.compile(rb'"([^"\\\r\n\0]*+(?:\\["\\][^"\\\r\n\0]*+)*+)"')
 _ESCAPED = re.compile(rb"\\(.)")
 # literal = "{" number ["+"] "}" CRLF *CHAR8, literal8 = "~" literal
 _LITERAL = re.compile(rb"(~?)\{([0-9]{1,19})(\+?)\}\r?\n")
+_NIL = re.compile(rb"[Nn][Ii][Ll](?![" + _ATOM_CHAR + rb"])")
 _NUMBER = re.compile(rb"0*+([0-9]*+)")
 _NZ_NUMBER = re.compile(rb"[1-9][0-9]*+")
 # sequence-set; nz-number has no leading zero (S3)
@@ -253,12 +254,9 @@ class Scanner:
 
     def nstring(self) -> bytes | None:
         """Read a string, or NIL as None."""
-        start = self.at
-        match = _ATOM.match(self.octets, start)
+        match = _NIL.match(self.octets, self.at)
         if match is None:
             return self.string("a string or NIL")
-        if match[0].upper() != b"NIL":
-            self.fail("expected a string or NIL")
         self.at = match.end()
         return None
 
@@ -421,7 +419,7 @@ class Scanner:
         return out
 
     def date_time(self) -> InternalDate:
-        """Read a date with time and zone in quotes; a leap second becomes the next one."""
+        """Read a date with time and zone in quotes; a leap second becomes the one before."""
         match = _DATE_TIME.match(self.octets, self.at)
         if match is None:
             self.fail('expected a date and time like "01-Feb-1994 21:52:25 -0800"')
@@ -434,7 +432,7 @@ class Scanner:
             zone = -zone
         day = self._ordinal(match[1], match[2], match[3]) - EPOCH_DAY
         self.at = match.end()
-        return InternalDate(((day * 24 + hour) * 60 + minute - zone) * 60 + second, zone)
+        return InternalDate(((day * 24 + hour) * 60 + minute - zone) * 60 + min(second, 59), zone)
 
     def _ordinal(self, day: bytes, month: bytes, year: bytes) -> int:
         try:

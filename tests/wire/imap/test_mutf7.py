@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailserver.wire.imap import mutf7
+from tests.wire.timing import assert_linear
 
 PAIRS = [
     ("", b""),
@@ -91,15 +90,10 @@ def test_what_is_read_is_written_the_same(octets: bytes) -> None:
 def test_linear_time(part: bytes) -> None:
     """S5"""
 
-    def seconds(count: int) -> float:
-        best = 9.9
-        for _ in range(5):
-            began = time.perf_counter()
-            try:
-                mutf7.decode(part * count)
-            except ValueError:
-                pass
-            best = min(best, time.perf_counter() - began)
-        return best
+    def run(count: int) -> None:
+        try:
+            mutf7.decode(part * count)
+        except ValueError:
+            pass
 
-    assert seconds(16_000) < 3.5 * seconds(8_000) + 0.001
+    assert_linear(run, 8_000)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -22,6 +21,7 @@ from mailserver.wire.imap.reader import (
     TooLong,
 )
 from tests.wire.splits import packets
+from tests.wire.timing import assert_linear
 
 SMALL = Limits(line=100, literal=20, command=150, literals=3)
 
@@ -364,16 +364,7 @@ def test_what_is_kept_of_a_hostile_client_is_bounded() -> None:
 def test_linear_time(octets: bytes, decide: Decide) -> None:
     """S5"""
     limits = Limits(1 << 20, 1 << 20, 1 << 20, 10_000)
-
-    def seconds(count: int) -> float:
-        best = 9.9
-        for _ in range(5):
-            began = time.perf_counter()
-            read([octets * count], decide, limits)
-            best = min(best, time.perf_counter() - began)
-        return best
-
-    assert seconds(2) < 3.5 * seconds(1) + 0.001
+    assert_linear(lambda count: read([octets * count], decide, limits), 1)
 
 
 COMMAND = st.lists(

@@ -84,9 +84,11 @@ def _charset(scanner: Scanner) -> str:
         scanner.fail("expected the name of a charset", start)
     charset = octets.decode("ascii")
     try:
-        scanner.dialect.decode(b"", charset)
+        scanner.dialect.decode(b" ", charset)
     except LookupError:
         raise UnknownCharset(charset) from None
+    except UnicodeDecodeError:
+        pass  # one octet is too few for it, but it is known
     return charset
 
 
