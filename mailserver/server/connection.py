@@ -224,12 +224,21 @@ class Connection(Protocol):
         self._advance(coroutine, then, None)
 
     def _advance(
-        self, coroutine: Coroutine[Any, Any, T], then: Callable[[T], None], _result: object
+        self, coroutine: Coroutine[Any, Any, T], then: Callable[[T], None], result: object
     ) -> None:
-        """Go on until the next wait. A Deferred that is awaited hands its result over by
-        itself, also a failure, so `_result` is not looked at."""
+        """Go on until the next wait.
+
+        Args:
+            result: of the Deferred that was waited for; a success is not looked at, since
+                an awaited Deferred hands it over by itself.
+        """
         try:
-            waiting: Deferred[Any] = coroutine.send(None)
+            if isinstance(result, Failure):
+                waiting: Deferred[Any] = result.throwExceptionIntoGenerator(  # type: ignore[no-untyped-call]
+                    coroutine
+                )
+            else:
+                waiting = coroutine.send(None)
         except StopIteration as end:
             then(end.value)
         except Disconnected:

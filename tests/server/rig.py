@@ -47,7 +47,7 @@ from mailserver.store.mailstore import open_store
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds of real time for which a test waits for a thread."""
 
 CHEAP = HashParameters(time_cost=1, memory_cost=8, scram_iterations=4096)

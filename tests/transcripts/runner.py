@@ -155,8 +155,10 @@ class Player:
         assert match is not None, f"came {response!r}"
         self.values.update(match.groupdict())
         talk.told = True
-        talk.continued = text.startswith("+")
-        if talk.tags and response.startswith(talk.tags[0][0] + " "):
+        if text.startswith("+"):
+            talk.continued = True
+        elif talk.tags and response.startswith(talk.tags[0][0] + " "):
+            talk.continued = False
             del talk.tags[0]
 
     def pattern(self, text: str) -> str:
