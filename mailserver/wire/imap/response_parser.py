@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 
 from mailserver.model.ids import MAX_MODSEQ, MAX_UID
-from mailserver.model.numset import SequenceSet
+from mailserver.model.numset import STAR, SequenceSet
 from mailserver.wire.imap import responses as r
 from mailserver.wire.imap.commands import (
     BinarySection,
@@ -210,16 +210,24 @@ def _append_uid(scanner: Scanner, name: bytes) -> r.ResponseCode:
     scanner.space()
     validity = scanner.nz_number()
     scanner.space()
-    return r.AppendUid(validity, scanner.sequence_set())
+    return r.AppendUid(validity, _uid_set(scanner))
 
 
 def _copy_uid(scanner: Scanner, name: bytes) -> r.ResponseCode:
     scanner.space()
     validity = scanner.nz_number()
     scanner.space()
-    source = scanner.sequence_set()
+    source = _uid_set(scanner)
     scanner.space()
-    return r.CopyUid(validity, source, scanner.sequence_set())
+    return r.CopyUid(validity, source, _uid_set(scanner))
+
+
+def _uid_set(scanner: Scanner) -> SequenceSet:
+    # uid-set of RFC 4315 §4: a sequence-set without "*"
+    uids = scanner.sequence_set()
+    if any(STAR in ends for ends in uids.ranges):
+        scanner.fail("expected UIDs")
+    return uids
 
 
 _CODES: dict[bytes, Callable[[Scanner, bytes], r.ResponseCode]] = {
