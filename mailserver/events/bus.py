@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from mailserver.interfaces import IEventBus
 from mailserver.model.changes import Event, EventKind
-from mailserver.model.ids import AccountId, MailboxRef
+from mailserver.model.ids import AccountId, MailboxRef, ModSeq
 
 Listener = Callable[[Event], None]
 Unsubscribe = Callable[[], None]
@@ -105,6 +105,15 @@ class EventBus:
         self._waiting[ref] = event if earlier is None else _joined(earlier, event)
         if self._call is None:
             self._call = self._clock.callLater(0, self._dispatch)
+
+    def wake_all(self) -> None:
+        """Tell every listener of a mailbox to look again: events may have been lost.
+
+        The mod-sequence of these events is 0: nothing is known of it.
+        """
+        for key in list(self._listeners):
+            if isinstance(key, MailboxRef):
+                self.deliver(Event(key, ModSeq(0), EventKind.MAILBOXES))
 
     def forward_to(self, forward: Listener | None) -> None:
         """Set who carries published events to other processes; None for nobody."""
