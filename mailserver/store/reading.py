@@ -137,7 +137,7 @@ def contents(
 def _content(connection: Connection, blobs: Blobs, row: Row) -> IContent:
     _uid, message, size, digest, crc, prefix_size = row
     if digest is not None:
-        found = connection.row(sql.PREFIX, (prefix_size, message))
+        found = connection.row(sql.PREFIX, (prefix_size, message)) if prefix_size else None
         return FileContent(blobs.open(digest), found[0] if found else b"", size)
     found = connection.row(sql.OCTETS, (message,))
     octets = found[0] + found[1] if found else b""

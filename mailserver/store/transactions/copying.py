@@ -35,11 +35,12 @@ def places_of(connection: Connection, mailbox: Mailbox, uids: NumSet) -> list[Ro
 
 def _new_places(transaction: Transaction, target: Mailbox, rows: list[Row]) -> list[NewPlace]:
     """The same messages in another mailbox, with keywords as that one spells them."""
-    words = {word for packed in {row[3] for row in rows} for word in packed.split()}
+    combinations = dict.fromkeys(row[3] for row in rows)
+    words = [word for packed in combinations for word in packed.split()]
     spelled = spell_keywords(transaction.connection, target, words, transaction.limits.keywords)
     packed = {
         old: pack_keywords(spelled[word.lower()] for word in old.split())
-        for old in {row[3] for row in rows}
+        for old in combinations
     }
     return [
         NewPlace(row[1], row[2], packed[row[3]], row[4], (row[5], row[6], row[7])) for row in rows

@@ -100,7 +100,7 @@ def append(
         sum(message.description.size for message in messages),
         len(messages),
     )
-    words = {word for message in messages for word in message.flags.keywords}
+    words = [word for message in messages for word in message.flags.keywords]
     spelled = spell_keywords(connection, mailbox, words, transaction.limits.keywords)
     places = [
         NewPlace(

@@ -115,7 +115,7 @@ def spell_keywords(
     """Learn keywords that are new to a mailbox, and how it spells all of them (T11).
 
     Args:
-        words: keywords in any case.
+        words: keywords in any case; of several spellings of a new one the first is learnt.
         limit: different keywords that a mailbox may have.
 
     Returns:
@@ -124,7 +124,9 @@ def spell_keywords(
     Raises:
         MailError: LIMIT; INVALID for a word that could not be told from two.
     """
-    wanted = {word.lower(): word for word in words}
+    wanted: dict[str, str] = {}
+    for word in words:
+        wanted.setdefault(word.lower(), word)
     if not wanted:
         return {}
     known = {folded: word for word, folded in connection.rows(sql.KEYWORDS, (mailbox.number,))}
