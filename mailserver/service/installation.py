@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailserver.auth.authenticator import Authenticator
@@ -22,6 +23,7 @@ from mailserver.auth.pool import FairPool
 from mailserver.auth.throttle import Throttle, ThrottleLimits
 from mailserver.errors import ErrorKind, MailError
 from mailserver.events.bus import FULL_COVERAGE, Coverage, EventBus
+from mailserver.events.hub import HubClient, HubServer
 from mailserver.store.directory import Directory
 from mailserver.store.limits import StoreLimits
 from mailserver.store.mailstore import MailStore, open_store
@@ -31,6 +33,8 @@ DIRECTORY_FILE: Final = "directory.sqlite"
 
 HUB_SOCKET: Final = "events.socket"
 """Unix socket of the event hub, in the data directory."""
+
+_FLUSH_TIMEOUT: Final = 2.0  # seconds that a command waits for a server to take its events
 
 
 @attrs.frozen
@@ -81,9 +85,13 @@ class Installation:
 
     log = Logger()
 
-    def __init__(self, settings: InstallationSettings, reactor: Any) -> None:
+    def __init__(self, settings: InstallationSettings, reactor: Any, serves: bool) -> None:
         self.settings = settings
+        self._reactor = reactor
         self.bus = EventBus(reactor, covers_all_mailboxes=settings.coverage.all_mailboxes)
+        self._hub = self._open_hub(reactor, serves)
+        # First, because it refuses a second server: then nothing else is open yet.
+        self._hub.start()
         self._pool = FairPool(
             reactor,
             settings.hash_threads,
@@ -115,20 +123,32 @@ class Installation:
         )
         self._pool.start()
 
+    def _open_hub(self, reactor: Any, serves: bool) -> HubServer | HubClient:
+        path = self.settings.data / HUB_SOCKET
+        if serves:
+            return HubServer(path, self.bus, reactor)
+        return HubClient(path, self.bus, reactor, listens=False)
+
     def _store_admins(self) -> Collection[str]:
         return self.settings.store_admins
 
     @classmethod
-    async def open(cls, settings: InstallationSettings, reactor: Any) -> Installation:
+    async def open(
+        cls, settings: InstallationSettings, reactor: Any, *, serves: bool = False
+    ) -> Installation:
         """Open a data directory, made first where there is none.
 
-        Call it after twistd has forked.
+        Call it after twistd has forked. Nothing in it waits.
+
+        Args:
+            serves: this is the server: other processes tell it what they changed. There
+                is one at most.
 
         Raises:
             MailError: UNAVAILABLE or CORRUPT with a sentence for the administrator.
         """
         make_data_directory(settings.data)
-        return cls(settings, reactor)
+        return cls(settings, reactor, serves)
 
     def apply(self, settings: InstallationSettings) -> None:
         """Take over what a reload can change: names and administrators."""
@@ -137,10 +157,16 @@ class Installation:
         self.directory.login_separators = settings.login_separators
 
     async def stop(self) -> None:
-        """Finish what is being written and close everything; may be called once."""
+        """Finish what is being written, tell the server of it, and close everything; to be
+        called once."""
         try:
             await self.store.stop()
             await self.directory.stop()
+            if isinstance(self._hub, HubClient):
+                await self._hub.flush(_FLUSH_TIMEOUT)
+                # A failure is told from amid the client's state machine; leave that first.
+                await deferLater(self._reactor, 0)
+            await self._hub.stop()
         finally:
             self._pool.stop()
 

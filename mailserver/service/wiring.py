@@ -323,7 +323,9 @@ class Server(Service):
 
     async def _start(self) -> None:
         started = time.monotonic()
-        installation = await Installation.open(installation_settings(self._settings), self._reactor)
+        installation = await Installation.open(
+            installation_settings(self._settings), self._reactor, serves=True
+        )
         self.installation = installation
         for listener in self._listeners:
             if listener.service not in self._factories:
