@@ -70,6 +70,9 @@ MAX_WAITING = 10_000
 READ_TIMEOUT = 30.0
 """Seconds that a peer may leave our octets untaken."""
 
+CLOSE_TIMEOUT = 2.0
+"""Seconds that the last octets may take when a process goes."""
+
 RETRY_LONGEST = 10.0
 """Seconds between two tries to reach the server, at most."""
 
@@ -260,7 +263,7 @@ class HubServer:
         port, self._port = self._port, None
         gone = [peer.gone for peer in self._peers]
         for peer in list(self._peers):
-            peer.transport.loseConnection()
+            peer.transport.abortConnection()  # one that does not read must not hold us up
         if self._path.exists():  # the port removes it and would fail without it
             await maybeDeferred(port.stopListening)
         await DeferredList(gone)
@@ -373,7 +376,15 @@ class HubClient:
             return
         self._bus.forward_to(None)
         service, self._service = self._service, None
-        await maybeDeferred(service.stopService)
+        server = self._server
+        stopped: Deferred[Any] = maybeDeferred(service.stopService)
+        if server is None:
+            await stopped
+            return
+        alarm = self._reactor.callLater(CLOSE_TIMEOUT, server.transport.abortConnection)
+        await stopped
+        if alarm.active():
+            alarm.cancel()
 
     def publish(self, event: Event) -> None:
         """Send an event, or keep it for the server that is not there yet."""

