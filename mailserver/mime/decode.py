@@ -38,6 +38,7 @@ _NOT_BASE64 = bytes(set(range(256)) - set(_ALPHABET))
 _WHITESPACE = b" \t\r\n\v\f"
 # The look-behind keeps a long run of spaces from being tried from each of its members.
 _TRAILING_SPACE = re.compile(rb"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
+_BLANK_ENDS = (b" \r\n", b"\t\r\n", b" \n", b"\t\n")
 
 
 def encoding_of(name: bytes) -> Encoding:
@@ -87,4 +88,7 @@ def decode_leniently(octets: bytes, encoding: Encoding) -> bytes:
 
 def _quoted_printable(octets: bytes) -> bytes:
     """Decode; what is no escape stays as it is, blanks at a line's end go (RFC 2045 §6.7)."""
-    return binascii.a2b_qp(_TRAILING_SPACE.sub(b"", octets))
+    # Four searches at memory speed spare nearly every message the one at 140 MB/s.
+    if octets.endswith((b" ", b"\t")) or any(end in octets for end in _BLANK_ENDS):
+        octets = _TRAILING_SPACE.sub(b"", octets)
+    return binascii.a2b_qp(octets)
