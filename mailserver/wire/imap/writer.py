@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import date
+from functools import lru_cache
 
 from mailserver.model.flags import Flags
 from mailserver.model.message import EPOCH_DAY, InternalDate
@@ -150,19 +151,26 @@ def internal_date(when: InternalDate) -> bytes:
         ValueError, OverflowError: not within the years 1 to 9999.
     """
     day, second = divmod(when.seconds + when.zone * 60, 86400)
-    on = date.fromordinal(day + EPOCH_DAY)
-    sign, zone = (b"-", -when.zone) if when.zone < 0 else (b"+", when.zone)
-    return b'"%2d-%b-%04d %02d:%02d:%02d %b%02d%02d"' % (
-        on.day,
-        _MONTHS[on.month - 1],
-        on.year,
+    return b'"%b %02d:%02d:%02d %b"' % (
+        _day(day),
         second // 3600,
         second // 60 % 60,
         second % 60,
-        sign,
-        zone // 60,
-        zone % 60,
+        _zone(when.zone),
     )
+
+
+@lru_cache(maxsize=4096)
+def _day(day: int) -> bytes:
+    """A day since 1970; a mailbox has many messages of each."""
+    on = date.fromordinal(day + EPOCH_DAY)
+    return b"%2d-%b-%04d" % (on.day, _MONTHS[on.month - 1], on.year)
+
+
+@lru_cache(maxsize=256)
+def _zone(zone: int) -> bytes:
+    sign, minutes = (b"-", -zone) if zone < 0 else (b"+", zone)
+    return b"%b%02d%02d" % (sign, minutes // 60, minutes % 60)
 
 
 def number_set(numbers: NumSet | SequenceSet) -> bytes:
