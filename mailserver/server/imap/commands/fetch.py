@@ -223,10 +223,15 @@ class _Answer:
 
 def _flags(view: View, uids: Sequence[int], ids: Sequence[int]) -> Sequence[bytes]:
     """FLAGS of each message as written; nothing where no ids are given."""
-    if view.recent and ids and view.recent.largest >= uids[0]:
-        return [view.flags_octets(i, uid) for i, uid in zip(ids, uids, strict=True)]
+    if not ids:
+        return ()
     written = {i: view.flags_octets(i, 0) for i in set(ids)}
-    return [written[i] for i in ids]
+    recent = set(view.recent.clip(uids[0], uids[-1]))
+    if not recent:
+        return [written[i] for i in ids]
+    one = min(recent)
+    fresh = {i: view.flags_octets(i, one) for i in written}
+    return [fresh[i] if uid in recent else written[i] for i, uid in zip(ids, uids, strict=True)]
 
 
 SPECS = (
