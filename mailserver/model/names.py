@@ -145,5 +145,7 @@ def _skip_wildcards(pattern: str, live: set[int]) -> set[int]:
     for at in live:
         while at < len(pattern) and pattern[at] in "*%":
             at += 1
+            if at in out:
+                break  # what lies beyond is reached from there: a run is walked once (S4)
             out.add(at)
     return out

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailserver.wire.lines import TAIL, TOO_LONG, LineBuffer, LineFault
+from tests.timing import assert_linear
 from tests.wire.splits import packets
-from tests.wire.timing import assert_linear
 
 LIMIT = 80
 

@@ -393,6 +393,7 @@ FAULTS: list[tuple[bytes, str]] = [
     (b"LOGIN {1}\r\n\xff b", "expected text in UTF-8 at column 9"),
     (b"LOGIN a {3}\r\nxy", "expected the octets of the literal at column 11"),
     (b"AUTHENTICATE PLAIN a b", "expected the end of the command at column 23"),
+    (b"AUTHENTICATE PLAIN (", "expected an initial response in base64 at column 22"),
     (b"ENABLE", "expected more at column 9"),
     (b"ENABLE (x)", "expected the name of a capability at column 10"),
     (b"ID", "expected more at column 5"),

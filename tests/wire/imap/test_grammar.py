@@ -20,6 +20,7 @@ from mailserver.wire.imap.grammar import PARSERS
 from mailserver.wire.imap.grammar.append import parse_append, parse_append_next
 from mailserver.wire.imap.reader import NEED_DATA, CommandReader, Limits, Line, LiteralWanted
 from mailserver.wire.imap.scanner import DEFAULT_DIALECT, Dialect, Scanner
+from tests.timing import assert_linear, cpu_seconds
 from tests.wire.imap.command_cases import (
     COMMANDS,
     FAULTS,
@@ -31,7 +32,6 @@ from tests.wire.imap.command_cases import (
     seqs,
 )
 from tests.wire.splits import packets
-from tests.wire.timing import assert_linear, cpu_seconds
 
 LIMITS = Limits(line=1 << 20, literal=1 << 20, command=1 << 20, literals=1000)
 

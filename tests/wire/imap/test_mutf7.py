@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailserver.wire.imap import mutf7
-from tests.wire.timing import assert_linear
+from tests.timing import assert_linear
 
 PAIRS = [
     ("", b""),

@@ -20,8 +20,8 @@ from mailserver.wire.imap.reader import (
     LiteralWanted,
     TooLong,
 )
+from tests.timing import assert_linear
 from tests.wire.splits import packets
-from tests.wire.timing import assert_linear
 
 SMALL = Limits(line=100, literal=20, command=150, literals=3)
 

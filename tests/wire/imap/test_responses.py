@@ -19,6 +19,7 @@ from mailserver.wire.imap.response_parser import (
     ResponseReader,
     parse_response,
 )
+from tests.timing import assert_linear
 from tests.wire.imap.response_cases import (
     PLAIN,
     RESPONSES,
@@ -27,7 +28,6 @@ from tests.wire.imap.response_cases import (
     structure,
 )
 from tests.wire.splits import packets
-from tests.wire.timing import assert_linear
 
 
 def read(chunks: list[bytes]) -> list[r.Response]:

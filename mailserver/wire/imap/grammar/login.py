@@ -7,7 +7,7 @@ import re
 from mailserver.wire.imap.commands import Authenticate, Enable, Id, Login
 from mailserver.wire.imap.scanner import Scanner
 
-_BASE64_WORD = re.compile(rb"[!-~]++")
+_BASE64_WORD = re.compile(rb"[A-Za-z0-9+/=]++")
 
 MAX_ID_FIELDS = 30
 """Pairs that ID may hold (RFC 2971 §3.3)."""

@@ -1,0 +1,32 @@
+"""Holding that work grows no faster than its input (S5)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+FACTOR = 2.5
+"""How much longer twice the input may take."""
+
+
+def cpu_seconds(run: Callable[[], object]) -> float:
+    """Processor time of one run, so that other processes count less."""
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def assert_linear(run: Callable[[int], object], size: int) -> None:
+    """Fail unless `run(2 * size)` takes less than `FACTOR` times as long as `run(size)`.
+
+    The best of three is taken, up to eight times: noise makes a good run look bad now and
+    then, but nothing makes a quadratic one look good.
+    """
+    ratios = []
+    for _ in range(8):
+        small = min(cpu_seconds(lambda: run(size)) for _ in range(3))
+        large = min(cpu_seconds(lambda: run(2 * size)) for _ in range(3))
+        if large < FACTOR * small + 0.0005:
+            return
+        ratios.append(round(large / small, 2))
+    raise AssertionError(f"twice the input took {ratios} times as long")
