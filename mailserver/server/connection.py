@@ -349,6 +349,7 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
         self.is_open = False
+        self._out.clear()
         if not self._lost:
             self.transport.abortConnection()
 

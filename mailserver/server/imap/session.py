@@ -408,8 +408,9 @@ class Session:
         self.unselect()
 
     def _changed(self, event: Event) -> None:
-        """The bus says that the selected mailbox has changed."""
-        self.stale = True
+        """The bus says that the selected mailbox has changed; the image may know already."""
+        if self.view is None or self.view.image.mod_sequence < event.mod_sequence:
+            self.stale = True
         self.connection.wake()
 
     def _enter(self, state: States) -> None:

@@ -1,0 +1,608 @@
+"""What an IMAP connection does beside answering: order, back-pressure, deadlines, goodbyes,
+faults, the log."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyClass, verifyObject
+
+from mailserver.errors import ErrorKind, MailError
+from mailserver.interfaces import ISession, ISessionMonitor
+from mailserver.model.ids import MailboxRef
+from mailserver.server.connection import Connection, Disconnected, escaped
+from mailserver.server.imap.commands import MODULES
+from mailserver.server.imap.protocol import ImapConnection
+from mailserver.server.imap.registry import ANY, CommandSpec, Registry
+from mailserver.server.imap.session import Session
+from mailserver.server.imap.settings import ImapSettings
+from mailserver.wire.imap import commands
+from mailserver.wire.imap.grammar.bare import parse_noop
+from tests.server.rig import MAIL, Client, Monitor, Rig, rig
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Rig]:
+    with rig(tmp_path) as made:
+        yield made
+
+
+def with_commands(server: Rig, *specs: CommandSpec) -> None:
+    """Give the server more commands, which do what a test needs."""
+    module: Any = ModuleType("more")
+    module.SPECS = specs
+    registry = Registry.collect((*MODULES, module))
+    server.services = attrs.evolve(server.services, registry=registry)
+
+
+def say(client: Client, line: bytes) -> None:
+    client.send(line + b"\r\n")
+
+
+def test_interfaces_are_kept() -> None:
+    verifyClass(ISession, Connection)
+    verifyObject(ISessionMonitor, Monitor())
+
+
+# -- output ------------------------------------------------------------------------------
+
+
+def test_answers_to_pipelined_commands_leave_in_one_write(server: Rig) -> None:
+    client = server.client()
+    client.transport.writes.clear()
+    client.send(b"".join(b"t%d NOOP\r\n" % n for n in range(50)))
+    assert client.transport.no_delay
+    [octets] = client.transport.writes
+    assert octets.count(b"OK NOOP completed\r\n") == 50
+
+
+def test_long_answers_leave_in_writes_of_32_kib(server: Rig) -> None:
+    for number in range(1500):
+        server.loop.result(server.store.subscribe(server.principal(), f"{number:050d}", True))
+    client = server.client()
+    client.transport.writes.clear()
+    client.command('LSUB "" *')
+    sizes = [len(octets) for octets in client.transport.writes]
+    assert sum(sizes) > 90_000
+    assert min(sizes[:-1]) >= 32768
+    assert max(sizes) < 65536
+
+
+def test_commands_wait_while_the_client_does_not_read(server: Rig) -> None:
+    """T52."""
+    client = server.client()
+    client.transport.fill()
+    say(client, b"a NOOP")
+    assert client.take() == b""
+    client.transport.empty()
+    assert client.take() == b"a OK NOOP completed\r\n"
+
+
+def test_a_client_that_does_not_read_is_cut_off(server: Rig) -> None:
+    """T52: after five minutes; reading in between starts the time anew."""
+    client, other = server.client(), server.client()
+    client.transport.fill()
+    server.loop.advance(299)
+    client.transport.empty()
+    client.transport.fill()
+    server.loop.advance(299)
+    assert not client.is_closed
+    server.loop.advance(1)
+    server.settle()
+    assert client.is_closed
+    assert other.command("NOOP") == [". OK NOOP completed"]
+
+
+def test_a_command_that_sends_much_waits_for_the_client(server: Rig) -> None:
+    """T52: nothing is read or made for a client that does not take it."""
+    client = server.client()
+    client.transport.fill()
+    client.transport.empty()
+    real_write = client.transport.write
+
+    def full_at_once(octets: bytes) -> None:
+        real_write(octets)
+        client.transport.fill()
+
+    client.transport.write = full_at_once
+    for number in range(1500):
+        server.loop.result(server.store.subscribe(server.principal(), f"{number:050d}", True))
+        server.loop.result(server.store.create(server.principal(), f"{number:050d}"))
+    say(client, b'a LIST "" *')
+    server.settle()
+    first = client.take()
+    assert 32768 <= len(first) < 65536
+    client.transport.empty()
+    assert 0 < len(client.take()) < 65536
+
+
+def test_input_behind_a_running_command_is_bounded(server: Rig) -> None:
+    """T16, T52: what comes meanwhile is kept, and too much of it stops the reading."""
+    client = server.client()
+    say(client, b"a CREATE slow")
+    assert client.connection._running, "this test needs a command that waits"
+    noops = b"".join(b"%05d NOOP\r\n" % n for n in range(6000))
+    client.send(noops[:60000])
+    assert client.transport.producerState == "producing"
+    client.send(noops[60000:])
+    assert client.transport.producerState == "paused"
+    server.loop.until(lambda: b"05999 OK" in client.transport.value())
+    assert client.transport.producerState == "producing"
+    answers = client.take().split(b"\r\n")
+    assert answers[0] == b"a OK CREATE completed"
+    assert answers[1:-1] == [b"%05d OK NOOP completed" % n for n in range(6000)]
+
+
+def test_one_connection_does_not_keep_the_reactor(server: Rig) -> None:
+    """Pipelined commands stop for others after 20 ms."""
+    client = server.client()
+    clock = server.loop
+
+    async def dawdle(session: Session, command: commands.Noop) -> None:
+        clock.rightNow += 0.005
+
+    with_commands(server, CommandSpec(b"DAWDLE", parse_noop, dawdle, ANY))
+    client.connection.services = server.services
+    client.send(b"".join(b"t%d DAWDLE\r\n" % n for n in range(20)))
+    assert 4 <= client.transport.value().count(b"OK") <= 5
+    server.settle()
+    assert client.transport.value().count(b"OK") == 20
+
+
+def test_a_long_command_lets_others_go_first(server: Rig) -> None:
+    client = server.client()
+    clock = server.loop
+    done: list[int] = []
+    others: list[int] = []
+
+    async def work(session: Session, command: commands.Noop) -> None:
+        for number in range(100):
+            clock.rightNow += 0.001
+            done.append(number)
+            await session.turn()
+
+    with_commands(server, CommandSpec(b"WORK", parse_noop, work, ANY))
+    client.connection.services = server.services
+    say(client, b"a WORK")
+    assert 19 <= len(done) <= 22
+    clock.callLater(0, lambda: others.append(len(done)))
+    server.settle()
+    assert client.take() == b"a OK WORK completed\r\n"
+    assert others[0] < 50
+
+
+# -- deadlines ---------------------------------------------------------------------------
+
+
+def test_a_running_command_says_that_it_works(server: Rig) -> None:
+    """T53."""
+    client = server.client()
+    waiting: Deferred[None] = Deferred()
+
+    async def wait(session: Session, command: commands.Noop) -> None:
+        await waiting
+
+    with_commands(server, CommandSpec(b"WAIT", parse_noop, wait, ANY))
+    client.connection.services = server.services
+    say(client, b"a WAIT")
+    server.loop.advance(29)
+    assert client.take() == b""
+    server.loop.advance(1)
+    assert client.take() == b"* OK Still working\r\n"
+    server.loop.advance(30)
+    assert client.take() == b"* OK Still working\r\n"
+    server.loop.advance(3600)
+    assert not client.is_closed, "a command that works is not idle"
+    client.take()
+    waiting.callback(None)
+    assert client.take() == b"a OK WAIT completed\r\n"
+    server.loop.advance(60)
+    assert client.take() == b""
+
+
+def test_no_word_comes_into_the_middle_of_a_response(server: Rig) -> None:
+    """T53, R18: between the parts of a literal nothing else is sent."""
+    client = server.client()
+    waiting: Deferred[None] = Deferred()
+
+    async def half(session: Session, command: commands.Noop) -> None:
+        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        await waiting
+        session.send((b"67890)\r\n",))
+
+    with_commands(server, CommandSpec(b"HALF", parse_noop, half, ANY))
+    client.connection.services = server.services
+    say(client, b"a HALF")
+    server.loop.advance(100)
+    client.connection.disconnect("the server is stopping")
+    waiting.callback(None)
+    assert client.take() == (
+        b"* 1 FETCH (BODY[] {10}\r\n1234567890)\r\na OK HALF completed\r\n"
+        b"* BYE the server is stopping\r\n"
+    )
+
+
+def test_a_response_that_cannot_be_completed_ends_the_connection(server: Rig) -> None:
+    client = server.client()
+
+    async def half(session: Session, command: commands.Noop) -> None:
+        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        raise MailError(ErrorKind.CORRUPT, "the rest is lost")
+
+    with_commands(server, CommandSpec(b"HALF", parse_noop, half, ANY))
+    client.connection.services = server.services
+    say(client, b"a HALF")
+    server.settle()
+    assert b"CORRUPTION" not in client.take()
+    assert client.is_closed
+
+
+# -- goodbyes ----------------------------------------------------------------------------
+
+
+def stop(client: Client) -> bytes:
+    client.take()
+    client.connection.disconnect("the server is stopping")
+    client.rig.settle()
+    return client.take()
+
+
+BYE = b"* BYE the server is stopping\r\n"
+
+
+def test_goodbye_between_commands(server: Rig) -> None:
+    """R18, T51."""
+    client = server.client(mailbox="INBOX")
+    assert stop(client) == BYE
+    assert client.is_closed
+
+
+def test_goodbye_in_idle(server: Rig) -> None:
+    """R18."""
+    client = server.client(mailbox="INBOX")
+    say(client, b"a IDLE")
+    assert stop(client) == BYE
+    assert client.is_closed
+    assert client.connection.session.view is None
+
+
+def test_goodbye_amid_append(server: Rig) -> None:
+    """R18: half a message is not kept."""
+    client = server.client(mailbox="INBOX")
+    say(client, b"a APPEND INBOX {100}")
+    client.send(b"Subject: half")
+    assert stop(client) == BYE
+    assert client.is_closed
+    assert server.client().command("STATUS INBOX (MESSAGES)")[0].endswith("(MESSAGES 0)")
+    assert not list((server.data / "spool").iterdir())
+
+
+def test_goodbye_waits_for_a_commit(server: Rig) -> None:
+    """R18: what is on its way to the disk is answered."""
+    client = server.client(mailbox="INBOX")
+    say(client, b"a CREATE kept")
+    client.connection.disconnect("the server is stopping")
+    assert client.take() == b""
+    server.loop.until(lambda: client.is_closed)
+    assert client.take() == b"a OK CREATE completed\r\n" + BYE
+
+
+def test_goodbye_to_who_does_not_read_is_short(server: Rig) -> None:
+    """R18: the last octets have half a minute."""
+    client = server.client()
+    client.transport.loop = server.loop
+    client.transport.loseConnection = lambda: None  # type: ignore[method-assign]
+    client.connection.disconnect("the server is stopping")
+    server.loop.advance(31)
+    server.settle()
+    assert client.is_closed
+
+
+def test_too_many_connections_are_told_so(server: Rig) -> None:
+    """SUN-30."""
+    server.monitor.max_sessions = 1
+    first = server.connect().greeted()
+    second = server.connect()
+    assert second.take() == b"* BYE too many connections, try again later\r\n"
+    server.settle()
+    assert second.is_closed
+    assert first.login().command("NOOP") == [". OK NOOP completed"]
+    assert server.monitor.live == [first.connection]
+
+
+def test_too_many_sessions_of_one_account(server: Rig) -> None:
+    """SUN-30: refused, and free again for the next try."""
+    server.monitor.max_per_account = 1
+    first = server.client()
+    second = server.connect().greeted()
+    assert second.command("LOGIN ann@example.org secret") == [
+        ". NO [LIMIT] too many sessions of this account are open"
+    ]
+    assert second.connection.account == ""
+    first.command("LOGOUT")
+    server.settle()
+    second.login()
+    assert second.connection.status == "connected"
+
+
+def test_the_monitor_sees_where_a_session_stands(server: Rig) -> None:
+    """CGP-1."""
+    client = server.connect().greeted()
+    [session] = server.monitor.live
+    assert verifyObject(ISession, session)
+    assert (session.status, session.account, session.service) == ("authenticating", "", "imap")
+    client.login().select()
+    assert (session.status, session.account) == ("connected to INBOX", "ann@example.org")
+    assert client.connection.label == f"IMAP-{session.number:05d}"
+    client.command("UNSELECT")
+    assert session.status == "connected"
+    client.close()
+    assert server.monitor.live == []
+
+
+# -- clients that go away ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [b"a NOOP", b"a IDLE", b"a CREATE slow", b"a APPEND INBOX {10}", b"a AUTHENTICATE", b"a {9"],
+)
+def test_a_client_that_goes_away_leaves_nothing_behind(server: Rig, command: bytes) -> None:
+    client = server.client(mailbox="INBOX")
+    ref: MailboxRef = client.connection.session.selected.mailbox.ref
+    say(client, command)
+    client.close()
+    server.loop.until(lambda: client.connection.session.view is None)
+    assert server.bus._listeners == {}
+    assert server.loop.getDelayedCalls() == []
+    assert ref not in server.store._images
+
+
+def test_a_client_that_goes_away_while_it_logs_in(server: Rig) -> None:
+    client = server.connect().greeted()
+    say(client, b"a LOGIN ann@example.org secret")
+    client.close()
+    server.loop.until(lambda: not client.connection._running)
+    assert server.monitor.live == []
+
+
+def test_a_client_that_goes_away_while_output_waits(server: Rig) -> None:
+    client = server.client(mailbox="INBOX")
+    outcome: list[str] = []
+
+    async def pour(session: Session, command: commands.Noop) -> None:
+        try:
+            await session.drained()
+            session.connection.flush()
+            client.transport.fill()
+            await session.drained()
+        except Disconnected:
+            outcome.append("disconnected")
+            raise
+
+    with_commands(server, CommandSpec(b"POUR", parse_noop, pour, ANY))
+    client.connection.services = server.services
+    say(client, b"a POUR")
+    client.close()
+    assert outcome == ["disconnected"]
+    assert client.connection.session.view is None
+
+
+# -- faults ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def logged() -> Iterator[list[LogEvent]]:
+    events: list[LogEvent] = []
+    globalLogPublisher.addObserver(events.append)
+    yield events
+    globalLogPublisher.removeObserver(events.append)
+
+
+async def stumble(session: Session, command: commands.Noop) -> None:
+    raise ZeroDivisionError("a bug")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_bug_is_answered_with_a_reference(server: Rig, logged: list[LogEvent]) -> None:
+    with_commands(server, CommandSpec(b"STUMBLE", parse_noop, stumble, ANY))
+    client = server.client()
+    label = client.connection.label
+    assert client.command("STUMBLE") == [f". NO [SERVERBUG] internal error (ref {label}-1)"]
+    assert client.command("STUMBLE") == [f". NO [SERVERBUG] internal error (ref {label}-2)"]
+    assert client.command("NOOP") == [". OK NOOP completed"]
+    [first, second] = [event for event in logged if "reference" in event]
+    assert (first["reference"], second["reference"]) == (f"{label}-1", f"{label}-2")
+    failure: Failure = first["log_failure"]
+    assert failure.check(ZeroDivisionError)
+
+
+def test_each_refusal_has_its_code(server: Rig) -> None:
+    """RFC 5530; the texts stay the store's."""
+    client = server.client()
+    for kind in ErrorKind:
+
+        async def refuse(session: Session, command: commands.Noop, kind: ErrorKind = kind) -> None:
+            raise MailError(kind, "so it is")
+
+        with_commands(server, CommandSpec(b"REFUSE", parse_noop, refuse, ANY))
+        client.connection.services = server.services
+        [answer] = client.command("REFUSE")
+        assert answer.startswith(". NO ")
+        assert answer.endswith("so it is")
+
+
+CANARY = "canary-7Yq2"
+
+
+def test_no_secret_and_no_text_of_a_message_is_logged(server: Rig, logged: list[LogEvent]) -> None:
+    """S13."""
+    server.add_account("eve@example.org", CANARY)
+    client = server.connect().greeted()
+    client.command(f"LOGIN nobody@example.org {CANARY}x")
+    client = server.connect().greeted()
+    server.loop.advance(20)
+    client.command(f"LOGIN {CANARY} {CANARY} {CANARY}")
+    client.command(f"LOGIN eve@example.org {CANARY}")
+    client.command(f"APPEND INBOX {{{len(CANARY)}+}}\r\n{CANARY}")
+    client.command(f"FROB {CANARY}")
+    client.command("LOGOUT")
+    server.settle()
+    assert len(logged) > 3
+    for event in logged:
+        text = repr({name: str(value) for name, value in event.items() if name != "log_logger"})
+        assert CANARY not in text.replace("eve@example.org", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("INBOX", "INBOX"),
+        ("a\r\nb", "a\\r\\nb"),
+        ("\x1b[31m", "\\x1b[31m"),
+        ("x" * 300, "x" * 199 + "…"),
+        ("日本", "日本"),
+    ],
+)
+def test_logged_values_are_escaped_and_cut(value: str, text: str) -> None:
+    """S13."""
+    assert escaped(value) == text
+
+
+# -- limits ------------------------------------------------------------------------------
+
+
+def test_lines_before_login_are_short(server: Rig) -> None:
+    """S3: the answer carries the tag, and the next command is read."""
+    client = server.connect().greeted()
+    client.send(b"a NOOP" + b" " * (8192 - 6) + b"\r\n")
+    assert client.take() == b"a OK NOOP completed\r\n"
+    client.send(b"b LOGIN " + b"x" * 8192 + b"\r\nc NOOP\r\n")
+    assert client.take() == b"b BAD this command is too long\r\nc OK NOOP completed\r\n"
+
+
+def test_commands_after_login_may_be_long(server: Rig) -> None:
+    """S3: lines of 64 KiB, commands of 256 KiB, 1,000 literals."""
+    client = server.client()
+    client.send(b"a NOOP" + b" " * 65530 + b"\r\n")
+    assert client.take() == b"a OK NOOP completed\r\n"
+    client.send(b"b NOOP" + b" " * 65531 + b"\r\nc NOOP\r\n")
+    assert client.take() == b"b BAD this command is too long\r\nc OK NOOP completed\r\n"
+    client.send(b'd LIST "" (%b)\r\n' % b" ".join([b"{1+}\r\nx"] * 1000))
+    assert client.take() == b"d OK LIST completed\r\n"
+    client.send(b'e LIST "" (%b)\r\nf NOOP\r\n' % b" ".join([b"{1+}\r\nx"] * 1001))
+    answer = client.take()
+    assert answer.startswith(b"e BAD ")
+    assert answer.endswith(b"f OK NOOP completed\r\n")
+
+
+def test_answers_to_challenges_may_be_long(server: Rig) -> None:
+    """S3: 64 KiB also before login; longer ones do not stall the connection (T41)."""
+    client = server.connect().greeted()
+    say(client, b"a AUTHENTICATE PLAIN")
+    say(client, b"A" * 65536)
+    assert client.take() == (
+        b"+ \r\na BAD a PLAIN response has three parts with a NUL between them\r\n"
+    )
+    say(client, b"b AUTHENTICATE PLAIN")
+    say(client, b"A" * 65540)
+    say(client, b"c NOOP")
+    assert client.take() == b"+ \r\nb BAD this line is too long\r\nc OK NOOP completed\r\n"
+
+
+def test_nesting_is_bounded(server: Rig) -> None:
+    """S3: 32 levels."""
+    client = server.client(mailbox="INBOX")
+    assert client.command("SEARCH " + "(" * 31 + "ALL" + ")" * 31)[-1].startswith(". OK")
+    assert client.command("SEARCH " + "(" * 33 + "ALL" + ")" * 33)[-1].startswith(". BAD")
+
+
+def test_bad_commands_after_login_are_forgiven_longer(server: Rig) -> None:
+    """S3, T51."""
+    client = server.client()
+    for _ in range(19):
+        assert client.command("FROB") == [". BAD unknown command"]
+    assert client.command("NOOP") == [". OK NOOP completed"]
+    client.send(b"a FROB\r\n" * 25)
+    answer = client.take()
+    assert answer.count(b"a BAD") == 20
+    assert answer.endswith(b"* BYE too many bad commands\r\n")
+
+
+# -- accounts and mailboxes that go away -------------------------------------------------
+
+
+def test_an_account_that_is_removed_ends_its_sessions_work(server: Rig) -> None:
+    """S9: at the next command."""
+    server.append(MAIL)
+    client = server.client(mailbox="INBOX")
+    server.loop.result(server.store.delete_account(server.accounts["ann@example.org"].id))
+    assert client.command('LIST "" *')[-1].startswith(". NO ")
+    assert client.command("SELECT INBOX")[-1].startswith(". NO ")
+    assert client.command("LOGOUT")[-1] == ". OK LOGOUT completed"
+
+
+def test_a_sessions_selection_outlives_a_rename(server: Rig) -> None:
+    client, other = server.client(), server.client()
+    client.command("CREATE old")
+    client.select("old")
+    other.command("RENAME old new")
+    server.append(MAIL, mailbox="new")
+    assert client.command("NOOP") == ["* 1 EXISTS", "* 1 RECENT", ". OK NOOP completed"]
+
+
+# -- many idlers -------------------------------------------------------------------------
+
+
+def test_all_idlers_are_woken_by_one_write_each(server: Rig) -> None:
+    r"""SUN-50, DOV-1; only one of them has the message as `\Recent` (T9)."""
+    idlers = [server.client(mailbox="INBOX") for _ in range(100)]
+    for idler in idlers:
+        say(idler, b"a IDLE")
+        idler.take()
+        idler.transport.writes.clear()
+    server.append(MAIL)
+    server.settle()
+    written = [idler.transport.writes for idler in idlers]
+    assert sorted(written) == [[b"* 1 EXISTS\r\n"]] * 99 + [[b"* 1 EXISTS\r\n* 1 RECENT\r\n"]]
+    for idler in idlers:
+        idler.close()
+
+
+def test_an_idle_connection_is_small(server: Rig) -> None:
+    """An idle plain connection takes at most 20 KB; sockets not counted."""
+    import tracemalloc
+
+    def connect() -> ImapConnection:
+        client = server.client(mailbox="INBOX")
+        say(client, b"a IDLE")
+        connection = client.connection
+        client.take()
+        client.transport.io.close()
+        return connection
+
+    warm = [connect() for _ in range(20)]
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    many = [connect() for _ in range(100)]
+    gc.collect()
+    each = (tracemalloc.get_traced_memory()[0] - before) / len(many)
+    tracemalloc.stop()
+    assert each < 20_000, each
+    assert len(warm) == 20
+
+
+def test_settings_are_kept_apart(tmp_path: Path) -> None:
+    """SUN-5: the banner is the operator's."""
+    with rig(tmp_path, ImapSettings(banner="Mail of Example")) as server:
+        assert server.connect().read_response().endswith(b"] Mail of Example")
