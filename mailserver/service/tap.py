@@ -12,6 +12,7 @@ from twisted.python import usage
 
 from mailserver import __version__
 from mailserver.service.config import ConfigurationError, Settings, load
+from mailserver.service.logging import twistd_observer
 from mailserver.service.wiring import EX_CONFIG, Server, give_up
 
 
@@ -43,6 +44,15 @@ class Options(usage.Options):
     def opt_version(self) -> None:
         """Show the version and exit."""
         raise SystemExit(f"mailserver {__version__}")
+
+    def postOptions(self) -> None:
+        """Have twistd log from `log.level` on, unless it was told how to log; `twist` has
+        an option of its own for that."""
+        parent: Any = self.parent
+        if "nodaemon" not in parent or parent["logger"] or parent["syslog"]:
+            return
+        if parent["nodaemon"] or parent["logfile"] != "-":  # twistd refuses the other case
+            parent["logger"] = twistd_observer(parent["logfile"], bool(parent["nodaemon"]))
 
     def reader(self) -> Callable[[], Settings]:
         """A function that reads the configuration these options name, now or later.

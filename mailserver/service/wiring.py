@@ -47,6 +47,7 @@ from mailserver.service.listeners import (
     UnixListener,
     everywhere,
 )
+from mailserver.service.logging import set_level
 from mailserver.service.monitor import SessionLimits, SessionMonitor
 from mailserver.service.options import Applies
 from mailserver.service.tls import CertificateFault, ServerTls
@@ -278,25 +279,48 @@ class Server(Service):
         self._reread = reread
         self._tls = load_tls(settings)
         self._registry = Registry.collect(MODULES)
+        set_level(settings[o.LOG_LEVEL])
         self._listeners: list[Listener] = []
         self._factories: dict[str, ImapFactory | LmtpFactory] = {}
 
     def privilegedStartService(self) -> None:
         """Bind the ports; called as root where twistd was started so."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
-        bound = list(listeners(self._settings, self._tls is not None))
         try:
-            for listener in bound:
-                listener.bind()
-                self._listeners.append(listener)
+            self.bind()
         except StartFault as fault:
-            self._abandon()
             give_up(str(fault), EX_UNAVAILABLE)
 
     def startService(self) -> None:
         """Open the data and serve; `twist` calls this alone."""
         if not self._listeners:
             self.privilegedStartService()
+        try:
+            self.open()
+        except (StartFault, MailError) as fault:
+            give_up(str(fault), EX_UNAVAILABLE)
+
+    def bind(self) -> None:
+        """Take the ports.
+
+        Raises:
+            StartFault: one cannot be had; then none is taken.
+        """
+        bound = list(listeners(self._settings, self._tls is not None))
+        try:
+            for listener in bound:
+                listener.bind()
+                self._listeners.append(listener)
+        except StartFault:
+            self._abandon()
+            raise
+
+    def open(self) -> None:
+        """Open the data and serve on the ports that `bind` took.
+
+        Raises:
+            StartFault, MailError: it cannot be done; a sentence for the administrator.
+        """
         super().startService()  # type: ignore[no-untyped-call]
         outcome: list[Failure | None] = []
         Deferred.fromCoroutine(self._start()).addBoth(outcome.append)
@@ -304,9 +328,7 @@ class Server(Service):
         [failure] = outcome
         if failure is not None:
             self._abandon()
-            if not isinstance(failure.value, StartFault | MailError):
-                failure.raiseException()
-            give_up(str(failure.value), EX_UNAVAILABLE)
+            failure.raiseException()
 
     def stopService(self) -> Deferred[None]:
         """Stop as R18 says; fires when everything is on disk and closed."""
@@ -444,6 +466,7 @@ class Server(Service):
         self.log.info("configuration and certificate reloaded")
 
     def _apply(self, settings: Settings) -> None:
+        set_level(settings[o.LOG_LEVEL])
         self.monitor.limits = session_limits(settings)
         if self.installation is not None:
             self.installation.apply(installation_settings(settings))
