@@ -6,7 +6,7 @@ Linear: an encoded word's charset is at most 64 octets, its text is looked at on
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64
+from binascii import a2b_qp, b2a_base64
 from urllib.parse import unquote_to_bytes
 
 from mailserver.mime.charsets import decode
@@ -69,7 +69,7 @@ def _word_octets(encoding: str, text: str) -> bytes:
     octets = text.encode("utf-8", "surrogateescape")
     if encoding in "bB":
         return decode_leniently(octets, Encoding.BASE64)
-    return unquote_to_bytes(octets.replace(b"_", b" ").replace(b"%", b"=25").replace(b"=", b"%"))
+    return a2b_qp(octets, header=True)
 
 
 def decode_parameter(name: bytes, value: bytes) -> str:
