@@ -7,7 +7,7 @@ A second engine implements `Engine` and passes `tests/contract/`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -97,9 +97,19 @@ class Engine(Protocol):
         """
         ...
 
-    def write(self, account: AccountId, operation: Callable[[Transaction], T]) -> Awaitable[T]:
+    async def write(
+        self,
+        account: AccountId,
+        operation: Callable[[Transaction], T],
+        *,
+        makes_room: bool = False,
+    ) -> T:
         """Run an operation in a transaction; durable, and its events published, when the
         awaitable returns. Operations of an account run one after the other, in order.
+
+        Args:
+            makes_room: it removes mail or leads to that, so it is done even when the disk
+                is full (R3).
 
         Raises:
             MailError: what the operation raised, then nothing of it is done; NONEXISTENT,
@@ -111,9 +121,9 @@ class Engine(Protocol):
         """The files of an account."""
         ...
 
-    def create(
+    async def create(
         self, account: AccountId, name: str, fill: Callable[[Transaction], None]
-    ) -> Awaitable[None]:
+    ) -> None:
         """Make the data of a new account, filled by `fill`; durable, whole or not at all.
 
         Raises:
@@ -121,7 +131,7 @@ class Engine(Protocol):
         """
         ...
 
-    def remove(self, account: AccountId) -> Awaitable[None]:
+    async def remove(self, account: AccountId) -> None:
         """Remove the data of an account; durable.
 
         Raises:
@@ -137,10 +147,10 @@ class Engine(Protocol):
         """
         ...
 
-    def pause(self) -> Awaitable[None]:
+    async def pause(self) -> None:
         """Let other work of the reactor go first."""
         ...
 
-    def stop(self) -> Awaitable[None]:
+    async def stop(self) -> None:
         """Finish what was asked for, refuse everything new, close all files."""
         ...

@@ -23,6 +23,8 @@ class StoreLimits:
         tombstones: ranges of expunged UIDs remembered per mailbox; a client that resumes
             from before the oldest is told of every missing UID instead.
         messages_per_append: messages of one APPEND (MULTIAPPEND).
+        reserve: octets kept back on the disk, so that mail can be removed when it is full;
+            should be more than the log of one account, some 4 MiB. 0 for none.
     """
 
     max_message_size: int = 64 * 1024 * 1024
@@ -31,3 +33,4 @@ class StoreLimits:
     keywords: int = 2_000
     tombstones: int = 10_000
     messages_per_append: int = 1_000
+    reserve: int = 8 * 1024 * 1024

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -159,7 +159,9 @@ class MailStore:
     async def delete(self, who: Principal, name: str) -> None:
         """Remove a mailbox; see `IMailStore.delete`."""
         name = canonical(name)
-        await self._engine.write(who.account, lambda t: mailbox_rules.delete(t, name))
+        await self._engine.write(
+            who.account, lambda t: mailbox_rules.delete(t, name), makes_room=True
+        )
         await self._refresh_images(who.account)
 
     async def rename(self, who: Principal, old: str, new: str) -> None:
@@ -259,7 +261,7 @@ class MailStore:
             if packed is not None:
                 transaction.connection.run(sql.KEEP_SNAPSHOT, (packed, image.ref.mailbox))
 
-        saving = ensureDeferred(self._written(image.ref.account, write))
+        saving = Deferred.fromCoroutine(self._engine.write(image.ref.account, write))
         saving.addErrback(
             lambda failure: self._log.warn(
                 "an image of {account} is not saved: {why}",
@@ -267,9 +269,6 @@ class MailStore:
                 why=failure.value,
             )
         )
-
-    async def _written(self, account: AccountId, operation: Callable[[Transaction], T]) -> T:
-        return await self._engine.write(account, operation)
 
     async def refresh(self, image: IMailboxImage) -> None:
         """Bring an image up to date; see `IMailStore.refresh`."""
@@ -341,7 +340,7 @@ class MailStore:
                 transaction, mailbox, rights, uids, op, flags, unchanged_since
             )
 
-        stored = await self._engine.write(image.ref.account, write)
+        stored = await self._engine.write(image.ref.account, write, makes_room=True)
         await self.refresh(image)
         return stored
 
@@ -352,7 +351,7 @@ class MailStore:
             mailbox, _ = authorize(transaction.connection, who, image.ref, Right.EXPUNGE)
             return message_rules.expunge(transaction, mailbox, uids)
 
-        modseq = await self._engine.write(image.ref.account, write)
+        modseq = await self._engine.write(image.ref.account, write, makes_room=True)
         await self.refresh(image)
         return modseq
 
@@ -397,7 +396,7 @@ class MailStore:
                 out_of, _ = authorize(transaction.connection, who, source, Right.EXPUNGE)
                 return copying.remove(transaction, out_of, gone)
 
-            modseq = await self._engine.write(source.account, remove)
+            modseq = await self._engine.write(source.account, remove, makes_room=True)
             copied = attrs.evolve(copied, source_mod_sequence=modseq)
         await self._refresh_open(target)
         await self.refresh(image)

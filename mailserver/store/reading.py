@@ -18,14 +18,14 @@ from mailserver.store.limits import MAX_SLICE
 from mailserver.store.sql import messages as sql
 
 _EXPRESSIONS: dict[Column, str] = {
-    # Two columns for one value: folded into one by `fetch`.
+    # Two columns for one value: folded into one by `fetch`; so is HEADER.
     Column.INTERNAL_DATE: "p.internal_seconds, p.internal_zone",
     Column.SIZE: "p.size",
     Column.ENVELOPE: "m.envelope",
     Column.BODY: "m.body",
     Column.BODY_STRUCTURE: "m.body_structure",
     Column.SECTIONS: "m.sections",
-    Column.HEADER: "m.header",
+    Column.HEADER: "m.header, m.header_size",
     Column.HEADER_INDEX: "m.header_index",
     Column.PREVIEW: "m.preview",
     Column.SAVE_DATE: "p.saved",
@@ -33,6 +33,9 @@ _EXPRESSIONS: dict[Column, str] = {
     Column.THREAD_ID: "m.thread",
     Column.HAS_ATTACHMENT: "m.has_attachment",
 }
+
+
+_FOLDED = frozenset({Column.INTERNAL_DATE, Column.HEADER})
 
 
 def _select(expressions: Sequence[str], uids: Sequence[int]) -> tuple[str, tuple[Any, ...]]:
@@ -44,8 +47,11 @@ def _select(expressions: Sequence[str], uids: Sequence[int]) -> tuple[str, tuple
     if len(uids) > MAX_SLICE:
         raise MailError(ErrorKind.INVALID, f"at most {MAX_SLICE} messages are read at once")
     arguments: tuple[Any, ...]
-    joined = any(expression.startswith("m.") for expression in expressions)
-    tables = "place p JOIN message m ON m.id = p.message" if joined else "place p"
+    tables = "place p"
+    if any(expression.startswith("m.") for expression in expressions):
+        tables += " JOIN message m ON m.id = p.message"
+    if "o.rest" in expressions:
+        tables += " JOIN octets o ON o.message = m.id"
     if uids and uids[-1] - uids[0] == len(uids) - 1:
         chosen, arguments = "p.uid BETWEEN ? AND ?", (uids[0], uids[-1])
     else:
@@ -73,10 +79,10 @@ def fetch(
     """
     statement, arguments = _select([_EXPRESSIONS[column] for column in columns], uids)
     rows = connection.rows(statement, (mailbox, *arguments))
-    # From the last to the first, because folding a date moves what stands behind it.
+    # From the last to the first, because folding moves what stands behind it.
     for at in range(len(columns), 0, -1):
         column = columns[at - 1]
-        here = at + columns[: at - 1].count(Column.INTERNAL_DATE)
+        here = at + sum(before in _FOLDED for before in columns[: at - 1])
         if column is Column.INTERNAL_DATE:
             rows = [
                 (*row[:here], InternalDate(row[here], row[here + 1]), *row[here + 2 :])
@@ -85,30 +91,30 @@ def fetch(
         elif column is Column.HAS_ATTACHMENT:
             rows = [(*row[:here], bool(row[here]), *row[here + 1 :]) for row in rows]
         elif column is Column.HEADER:
-            rows = _with_long_headers(connection, blobs, mailbox, rows, here)
+            rows = [
+                (
+                    *row[:here],
+                    row[here]
+                    if row[here] is not None and len(row[here]) == row[here + 1]
+                    else _long_header(connection, blobs, mailbox, row[0], row[here + 1]),
+                    *row[here + 2 :],
+                )
+                for row in rows
+            ]
+            rows = [row for row in rows if row[here] is not None]
     return rows
 
 
-def _with_long_headers(
-    connection: Connection, blobs: Blobs, mailbox: int, rows: list[Row], at: int
-) -> list[Row]:
-    """Put in the headers that are too long to be kept beside the description."""
-    statement, arguments = _select(["m.header_size", "length(m.header)"], [row[0] for row in rows])
-    cut = {
-        uid: size
-        for uid, size, kept in connection.rows(statement, (mailbox, *arguments))
-        if size != kept
-    }
-    if not cut:
-        return rows
-    out = []
-    for row in rows:
-        if row[0] in cut:
-            [(_, content)] = contents(connection, blobs, mailbox, [row[0]], 0)
-            row = (*row[:at], content.read(0, cut[row[0]]), *row[at + 1 :])
+def _long_header(
+    connection: Connection, blobs: Blobs, mailbox: int, uid: int, size: int
+) -> bytes | None:
+    """A header that is too long to be kept beside the description; None if it is gone."""
+    for _, content in contents(connection, blobs, mailbox, [uid], 0):
+        try:
+            return content.read(0, size)
+        finally:
             content.close()
-        out.append(row)
-    return out
+    return None
 
 
 def contents(
@@ -124,23 +130,33 @@ def contents(
     )
     chosen: list[Row] = []
     total = 0
-    for row in connection.rows(statement, (mailbox, *arguments)):
-        total += row[2]
-        if chosen and total > limit:
-            break
-        chosen.append(row)
-        if row[3] is not None:
-            break  # an open file: one at a time
-    return [(Uid(row[0]), _content(connection, blobs, row)) for row in chosen]
+    with connection.snapshot():
+        for row in connection.rows(statement, (mailbox, *arguments)):
+            total += row[2]
+            if chosen and total > limit:
+                break
+            chosen.append(row)
+            if row[3] is not None:
+                break  # an open file: one at a time
+        octets = _octets(connection, mailbox, [row[0] for row in chosen if row[3] is None])
+        return [(Uid(row[0]), _content(connection, blobs, row, octets)) for row in chosen]
 
 
-def _content(connection: Connection, blobs: Blobs, row: Row) -> IContent:
-    _uid, message, size, digest, crc, prefix_size = row
+def _octets(connection: Connection, mailbox: int, uids: Sequence[int]) -> dict[int, bytes]:
+    """The octets of messages that are kept in the database, by UID, in one statement."""
+    if not uids:
+        return {}
+    statement, arguments = _select(["m.header", "o.rest"], uids)
+    rows = connection.rows(statement, (mailbox, *arguments))
+    return {uid: header + rest for uid, header, rest in rows}
+
+
+def _content(connection: Connection, blobs: Blobs, row: Row, octets: dict[int, bytes]) -> IContent:
+    uid, message, size, digest, crc, prefix_size = row
     if digest is not None:
         found = connection.row(sql.PREFIX, (prefix_size, message)) if prefix_size else None
         return FileContent(blobs.open(digest), found[0] if found else b"", size)
-    found = connection.row(sql.OCTETS, (message,))
-    octets = found[0] + found[1] if found else b""
-    if len(octets) != size or crc32(octets) != crc:
+    whole = octets.get(uid, b"")
+    if len(whole) != size or crc32(whole) != crc:
         raise MailError(ErrorKind.CORRUPT, "this message's octets are damaged; see mailctl verify")
-    return MemoryContent(octets)
+    return MemoryContent(whole)

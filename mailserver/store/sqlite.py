@@ -48,6 +48,7 @@ from mailserver.model.ids import AccountId
 from mailserver.store.blobs import Blobs, disk_error, make_directory, open_new, sync_directory
 from mailserver.store.engine import Connection, Row, Transaction
 from mailserver.store.limits import StoreLimits
+from mailserver.store.reserve import Reserve
 
 T = TypeVar("T")
 Operation = Callable[[Transaction], Any]
@@ -241,6 +242,7 @@ class _Job:
     operation: Operation | None  # in a transaction of the account, or
     action: Callable[[], Any] | None  # as it is, between transactions
     deferred: Deferred[Any]
+    makes_room: bool = False
 
 
 @attrs.define
@@ -297,6 +299,7 @@ class _Writer(threading.Thread):
         self._engine = engine
         self._results = results
         self._handles: OrderedDict[AccountId, SqliteConnection] = OrderedDict()
+        self._has_reserve = False
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
 
     def run(self) -> None:
@@ -379,13 +382,22 @@ class _Writer(threading.Thread):
         return answers
 
     def _given_up(self, account: AccountId, jobs: list[_Job], error: Exception) -> list[_Answer]:
-        """The transaction is lost. With a full disk the next, smaller one may fit; after
-        any other error nothing is tried again and the file is opened and checked anew."""
+        """The transaction is lost. With a full disk each operation is tried alone, and
+        with the reserve if it makes room; after any other error nothing is tried again,
+        and the file is opened and checked anew."""
         self._drop(account)
-        full = isinstance(error, MailError) and error.kind is ErrorKind.DISK_FULL
-        if full and len(jobs) > 1:
+        if not (isinstance(error, MailError) and error.kind is ErrorKind.DISK_FULL):
+            return _refuse(jobs, error)
+        if len(jobs) > 1:
             return [answer for job in jobs for answer in self._commit(account, [job])]
-        return _refuse(jobs, error)
+        if not jobs[0].makes_room or self._has_reserve:
+            return _refuse(jobs, error)
+        with self._engine.reserve.lent():
+            self._has_reserve = True
+            try:
+                return self._commit(account, jobs)
+            finally:
+                self._has_reserve = False
 
     def _remove_files(
         self, account: AccountId, handle: SqliteConnection, unused: list[str]
@@ -484,6 +496,7 @@ class SqliteEngine:
         self.spool_directory = data / "spool"
         make_directory(self.accounts_directory)
         make_directory(self.spool_directory)
+        self.reserve = Reserve(data / "reserve", limits.reserve)
         self.limits = limits
         self.handles_per_writer = max(16, READERS // writers)
         self._reactor = reactor
@@ -577,9 +590,11 @@ class SqliteEngine:
         operation: Operation | None = None,
         action: Callable[[], Any] | None = None,
         writer: _Writer | None = None,
+        makes_room: bool = False,
     ) -> Deferred[Any]:
         deferred: Deferred[Any] = Deferred()
-        (writer or self._writer(account)).jobs.put(_Job(account, operation, action, deferred))
+        job = _Job(account, operation, action, deferred, makes_room)
+        (writer or self._writer(account)).jobs.put(job)
         return deferred
 
     def _committed(self, transaction: Transaction) -> None:
@@ -594,10 +609,16 @@ class SqliteEngine:
         if self._stopped:
             raise MailError(ErrorKind.UNAVAILABLE, "the mail store is shutting down")
 
-    async def write(self, account: AccountId, operation: Callable[[Transaction], T]) -> T:
+    async def write(
+        self,
+        account: AccountId,
+        operation: Callable[[Transaction], T],
+        *,
+        makes_room: bool = False,
+    ) -> T:
         """Run an operation in the account's writer thread; see `Engine.write`."""
         self._refuse_when_stopped()
-        result: T = await self._submit(account, operation)
+        result: T = await self._submit(account, operation, makes_room=makes_room)
         return result
 
     async def create(

@@ -78,7 +78,7 @@ class Rig:
 
     data: Path
     opener: Opener
-    limits: StoreLimits = StoreLimits()
+    limits: StoreLimits = StoreLimits(reserve=0)
     loop: Loop = attrs.Factory(Loop)
     bus: Bus = attrs.Factory(Bus)
     time: float = START
