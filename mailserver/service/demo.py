@@ -111,8 +111,8 @@ class Demo:
     def __init__(self, data: Path, port_base: int, reactor: Any) -> None:
         self._data = data.absolute()
         self._reactor = reactor
+        self._holds_data = False
         make_data_directory(self._data)
-        self._state_file.unlink(missing_ok=True)  # of one that was killed
         self._certificate = ensure_self_signed(self._data / "tls", _host_names())
         ports = {name: port_base + offset for name, (_, offset) in PORTS.items()}
         config_file = self._data / CONFIG_FILE
@@ -136,6 +136,9 @@ class Demo:
             MailError: the data cannot be used.
         """
         self._server.open()
+        # From here on the directory is ours: what is left is of one that was killed.
+        self._holds_data = True
+        self._state_file.unlink(missing_ok=True)
         installation = self._server.installation
         assert installation is not None
         accounts = await _ensure_accounts(installation, self._data / PASSWORDS_FILE)
@@ -149,7 +152,8 @@ class Demo:
 
     async def stop(self) -> None:
         """Stop serving; the data stay."""
-        self._state_file.unlink(missing_ok=True)
+        if self._holds_data:
+            self._state_file.unlink(missing_ok=True)
         await self._server.stopService()
 
     async def _answer(self, service: str, port: int) -> None:
