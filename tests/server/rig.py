@@ -297,6 +297,7 @@ class Rig:
     monitor: Monitor
     directory: Directory
     store: Any
+    pool: FairPool
     passwords: Passwords
     services: Services
     accounts: dict[str, Account] = attrs.field(factory=dict)
@@ -361,37 +362,42 @@ class Rig:
 
         self.loop.result(work())
 
+    async def stop(self) -> None:
+        """Finish what is being written and close everything."""
+        self.pool.stop()
+        await self.store.stop()
+        await self.directory.stop()
+
     def settle(self, turns: int = 3) -> None:
         """Let what is due happen, for instance events reach their listeners."""
         for _ in range(turns):
             self.loop.turn()
 
 
-@contextmanager
-def rig(
+def assemble(
     data: Path,
+    loop: Any,
     settings: ImapSettings = DEFAULTS,
     *,
     tls: IOpenSSLContextFactory | None = None,
-    accounts: tuple[str, ...] = ("ann@example.org",),
     covers_all_mailboxes: bool = True,
-) -> Iterator[Rig]:
-    """Start a server in an empty directory with accounts whose password is `secret`."""
-    loop = Loop()
+    writers: int = 1,
+) -> Rig:
+    """Put a server together in a directory, on a `Loop` or on a real reactor; to be ended
+    by `Rig.stop`."""
     data.chmod(0o700)
     bus = EventBus(loop, covers_all_mailboxes=covers_all_mailboxes)
     directory = Directory.open(data / "directory.db", loop, new_id=_ids())
-    store = open_store(data, loop, bus, now=loop.seconds, writers=1)
+    store = open_store(data, loop, bus, now=loop.seconds, writers=writers)
     pool = FairPool(loop, 1)
     pool.start()
     passwords = Passwords(pool, loop, CHEAP)
     checker = DirectoryChecker(directory, directory, passwords)
-    authenticator = Authenticator(directory, (checker,), Throttle(loop), loop)
     monitor = Monitor()
     services = Services(
         store=store,
         directory=directory,
-        authenticator=authenticator,
+        authenticator=Authenticator(directory, (checker,), Throttle(loop), loop),
         bus=bus,
         monitor=monitor,
         settings=settings,
@@ -399,15 +405,26 @@ def rig(
         clock=loop,
         tls=tls,
     )
-    out = Rig(data, loop, bus, monitor, directory, store, passwords, services)
+    return Rig(data, loop, bus, monitor, directory, store, pool, passwords, services)
+
+
+@contextmanager
+def rig(
+    data: Path,
+    settings: ImapSettings = DEFAULTS,
+    *,
+    accounts: tuple[str, ...] = ("ann@example.org",),
+    **options: Any,
+) -> Iterator[Rig]:
+    """Start a server in an empty directory with accounts whose password is `secret`; the
+    options are those of `assemble`."""
+    out = assemble(data, Loop(), settings, **options)
     try:
         for name in accounts:
             out.add_account(name)
         yield out
     finally:
-        pool.stop()
-        loop.result(store.stop())
-        loop.result(directory.stop())
+        out.loop.result(out.stop())
 
 
 def _ids() -> Callable[[], Any]:
