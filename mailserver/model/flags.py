@@ -33,6 +33,13 @@ SYSTEM_NAMES: dict[System, str] = {
 SYSTEM_BY_NAME: dict[str, System] = {name.lower(): bit for bit, name in SYSTEM_NAMES.items()}
 """Lower-case name with its backslash → bit."""
 
+# Operators of IntFlag cost half a microsecond each; flags are made and named by the thousand.
+_COMBINATIONS = tuple(System(bits) for bits in range(32))
+_NAMES_OF_COMBINATION = tuple(
+    tuple(name for bit, name in SYSTEM_NAMES.items() if bits & bit) for bits in range(32)
+)
+_BITS_BY_NAME = {name: int(bit) for name, bit in SYSTEM_BY_NAME.items()}
+
 MAX_KEYWORD_LENGTH = 255
 """Characters of one keyword; longer ones are refused."""
 
@@ -58,23 +65,21 @@ class Flags:
             ValueError: a name that starts with a backslash and is no system flag
                 (`\Recent` among them).
         """
-        system = System(0)
+        bits = 0
         keywords: dict[str, str] = {}
         for name in names:
             if name.startswith("\\"):
-                bit = SYSTEM_BY_NAME.get(name.lower())
+                bit = _BITS_BY_NAME.get(name.lower())
                 if bit is None:
                     raise ValueError(f"{name} is not a flag that can be stored")
-                system |= bit
+                bits |= bit
             else:
                 keywords.setdefault(name.lower(), name)
-        return cls(system, tuple(keywords[key] for key in sorted(keywords)))
+        return cls(_COMBINATIONS[bits], tuple([keywords[key] for key in sorted(keywords)]))
 
     def names(self) -> list[str]:
         """List the names as written on the wire, system flags first."""
-        return [name for bit, name in SYSTEM_NAMES.items() if self.system & bit] + list(
-            self.keywords
-        )
+        return [*_NAMES_OF_COMBINATION[self.system], *self.keywords]
 
     def has_keyword(self, keyword: str) -> bool:
         """Say whether the keyword is set, in any case."""

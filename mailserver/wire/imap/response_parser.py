@@ -50,6 +50,7 @@ _WORD = re.compile(rb"[^\x00-\x20()\[\]{}\"\x7f-\xff]++")
 _FLAG = re.compile(rb"[^\x00-\x20(){\"\x7f-\xff]++")
 _CODE_TEXT = re.compile(rb" ([^\]]*+)")
 _ITEM = re.compile(rb"[A-Za-z0-9.\-]++")
+_NUMBERS = re.compile(rb"(?: [1-9][0-9]{0,8}+)*+ ?\Z")  # below the largest UID
 _ORIGIN = re.compile(rb"<([0-9]{1,19})>")
 _CONDITIONS = {condition.value: condition for condition in r.Condition}
 _STATUS_ATTS = {att.value: att for att in StatusAtt}
@@ -415,6 +416,9 @@ def _status_item(scanner: Scanner) -> tuple[StatusAtt, int | None] | None:
 
 
 def _search(scanner: Scanner) -> r.Response:
+    match = _NUMBERS.match(scanner.octets, scanner.at)
+    if match is not None:
+        return r.SearchResult(tuple(map(int, match[0].split())))
     numbers: list[int] = []
     while not scanner.at_end():
         scanner.space()

@@ -55,7 +55,9 @@ _SPACE = re.compile(rb" ++")
 _END = re.compile(rb" *+\Z")
 _OPEN = re.compile(rb"\( *+")
 _CLOSE = re.compile(rb" *+\)")
+_SEPARATOR = re.compile(rb" *+\)| ++")  # between the items of a list, or at its end
 _FLAG = re.compile(rb"\\?[" + _ATOM_CHAR + rb"]++")
+_FLAG_LIST = re.compile(rb"\( *+((?:\\?[" + _ATOM_CHAR + rb"]++(?=[ )]) *+)*+)\)")
 _MONTHS = {
     name: number
     for number, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)
@@ -140,12 +142,12 @@ class Scanner:
 
     def end(self) -> None:
         """Check that nothing but spaces is left."""
-        if _END.match(self.octets, self.at) is None:
+        if not self.at_end():
             self.fail("expected the end of the command")
 
     def at_end(self) -> bool:
         """Say whether nothing but spaces is left."""
-        return _END.match(self.octets, self.at) is not None
+        return self.at == len(self.octets) or _END.match(self.octets, self.at) is not None
 
     def opens(self) -> bool:
         """Read `(` if it is next, and say so."""
@@ -175,11 +177,12 @@ class Scanner:
             return out
         while True:
             out.append(read(self))
-            if self.closes():
-                return out
-            if _SPACE.match(self.octets, self.at) is None:
+            match = _SEPARATOR.match(self.octets, self.at)
+            if match is None:
                 self.fail("expected a space or )")
-            self.space()
+            self.at = match.end()
+            if self.octets[self.at - 1] == 0x29:
+                return out
 
     def list_of(self, read: Callable[[Scanner], _T], what: str) -> list[_T]:
         """Read a list in parentheses of one or more items; `what` is named in the fault."""
@@ -399,8 +402,12 @@ class Scanner:
     def flag_list(self) -> Flags:
         """Read flags in parentheses, perhaps none."""
         start = self.at
-        self.open()
-        return self.make_flags(self.items(Scanner.flag), start)
+        match = _FLAG_LIST.match(self.octets, start)
+        if match is None or len(match[0]) > MAX_KEYWORD_LENGTH:  # find out why
+            self.open()
+            return self.make_flags(self.items(Scanner.flag), start)
+        self.at = match.end()
+        return self.make_flags(match[1].decode("ascii").split(), start)
 
     def make_flags(self, names: list[str], start: int) -> Flags:
         r"""Make `Flags` of names; `\Recent` and unknown `\Xyz` are faults (T9, T11)."""

@@ -33,6 +33,7 @@ MAX_QUOTED = 1000
 _ATOM = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 _ASTRING_ATOM = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+")
 _FLAG = re.compile(rb"\\(?:\*|[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+)")
+_FLAGS = re.compile(rb"(?:\\?[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]++(?: |\Z))*+")
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*")
 _TO_ESCAPE = re.compile(rb'["\\]')
 _CODE_TEXT = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x5c\x5e-\x7f]*")
@@ -131,8 +132,16 @@ def flag_name(name: str) -> bytes:
 
 
 def flag_names(names: Iterable[str]) -> bytes:
-    """Write names of flags in parentheses, perhaps none."""
-    return b"(%b)" % b" ".join(map(flag_name, names))
+    """Write names of flags in parentheses, perhaps none.
+
+    Raises:
+        ValueError: one of them is no flag.
+    """
+    words = list(names)
+    octets = " ".join(words).encode("ascii")
+    if _FLAGS.fullmatch(octets) is None or octets.count(b" ") != max(0, len(words) - 1):
+        octets = b" ".join(map(flag_name, words))  # says which
+    return b"(%b)" % octets
 
 
 def flag_list(flags: Flags, recent: bool = False) -> bytes:

@@ -30,9 +30,11 @@ _PLAIN: dict[bytes, FetchItem] = {
 """Items without brackets."""
 
 _ITEM = re.compile(rb"[A-Za-z0-9.]++")
+_ITEMS_WITHOUT_BRACKETS = re.compile(rb"(?:[A-Za-z0-9.]++(?: ++|(?=\))))*+")
 # section = "[" [section-part] ["." section-text] "]", cut between numbers and words
 _SECTION = re.compile(rb"\[([0-9.]*+)([A-Za-z.]*+)")
 _PARTIAL = re.compile(rb"<([0-9]{1,19})\.([1-9][0-9]{0,18})>")
+_FIELD_NAMES = re.compile(rb" ++\( *+((?:[!#$&'+-9;-Z\[^-z|}~]++(?: ++|(?=\))))++)\)")
 _FIELD_NAME = re.compile(rb"[!-9;-~]++")
 _TEXTS = {text.value: text for text in SectionText}
 _WITH_FIELDS = frozenset({SectionText.HEADER_FIELDS, SectionText.HEADER_FIELDS_NOT})
@@ -50,11 +52,32 @@ def parse_fetch(scanner: Scanner) -> Fetch:
     scanner.space()
     items: tuple[FetchItem, ...]
     if scanner.peek() == _PARENTHESIS:
-        items = tuple(dict.fromkeys(scanner.list_of(_fetch_item, "an item of FETCH")))
+        items = _items(scanner)
     else:
         items = _macro(scanner) or (_fetch_item(scanner),)
     modifiers = parse_optional_parameters(scanner, FETCH_MODIFIERS, "a FETCH modifier")
     return Fetch(numbers, items, scanner.by_uid, modifiers)
+
+
+def _items(scanner: Scanner) -> tuple[FetchItem, ...]:
+    """Read the list of items; those without brackets at its front, often all, at once."""
+    scanner.open()
+    start = scanner.at
+    items: list[FetchItem] = []
+    match = _ITEMS_WITHOUT_BRACKETS.match(scanner.octets, start)
+    if match is not None:
+        try:
+            items = [_PLAIN[name] for name in match[0].upper().split()]
+            scanner.at = match.end()
+        except KeyError:
+            pass  # item by item, to find which
+    others = scanner.items(_fetch_item)
+    items += others
+    if not items:
+        scanner.fail("expected an item of FETCH", start)
+    if len(others) > 1 or len(set(map(id, items))) < len(items):
+        return tuple(dict.fromkeys(items))
+    return tuple(items)
 
 
 def _macro(scanner: Scanner) -> tuple[FetchAtt, ...] | None:
@@ -115,8 +138,7 @@ def read_section(
         scanner.fail("MIME needs a part number before it", start + 1)  # section-text
     fields: tuple[str, ...] = ()
     if text in _WITH_FIELDS:
-        scanner.space()
-        fields = tuple(scanner.list_of(_field_name, "a header field name"))
+        fields = _field_names(scanner)
     _close_bracket(scanner)
     return path, text, fields
 
@@ -137,6 +159,16 @@ def _path(scanner: Scanner, numbers: bytes, start: int) -> tuple[int, ...]:
             scanner.fail("expected part numbers above 0 with a dot between them", start)
         path.append(int(number))
     return tuple(path)
+
+
+def _field_names(scanner: Scanner) -> tuple[str, ...]:
+    # header-list = "(" header-fld-name *(SP header-fld-name) ")"; mostly all are atoms
+    match = _FIELD_NAMES.match(scanner.octets, scanner.at)
+    if match is not None:
+        scanner.at = match.end()
+        return tuple(match[1].decode("ascii").split())
+    scanner.space()
+    return tuple(scanner.list_of(_field_name, "a header field name"))
 
 
 def _field_name(scanner: Scanner) -> str:
