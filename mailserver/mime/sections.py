@@ -5,8 +5,10 @@ each part) and the header index (name and offset of each field of the main heade
 read without looking at the message, so a FETCH of one part reads just that part.
 
 Layout, little endian:
-    section index   u32 shift, then rows: u32 start, u32 body, u32 end, u16 after, u8 kind,
-                    u8 encoding; shift is added to every offset but those of row 0
+    section index   u32 offset of the message's body, then a row for each part: u32 start,
+                    u32 body, u32 end, u16 after, u8 kind, u8 encoding; offsets count from the
+                    message's body, so that fields put before the message change the first
+                    number alone; the start in the first row means nothing
     header index    u32 count, u32 offset of each field, u32 offset behind the last that was
                     read, u32 offset behind all fields, names joined by LF
 """
@@ -54,22 +56,15 @@ class SectionIndex:
     Offsets count from the message's first octet; ranges are half open.
     """
 
-    def __init__(self, rows: list[_Row]) -> None:
+    def __init__(self, base: int, rows: list[_Row]) -> None:
+        self._base = base
         self._rows = rows
 
     @classmethod
     def unpack(cls, octets: bytes) -> SectionIndex:
         """The index that `Description.sections` holds."""
-        (shift,) = _U32.unpack_from(octets)
-        rows = [_Row._make(row) for row in _ROW.iter_unpack(octets[4:])]
-        if shift:
-            first, rest = rows[0], rows[1:]
-            rows = [first._replace(body=first.body + shift, end=first.end + shift)]
-            rows += [
-                row._replace(start=row.start + shift, body=row.body + shift, end=row.end + shift)
-                for row in rest
-            ]
-        return cls(rows)
+        (base,) = _U32.unpack_from(octets)
+        return cls(base, [_Row._make(row) for row in _ROW.iter_unpack(octets[4:])])
 
     def find(self, path: tuple[int, ...], kind: SectionKind) -> tuple[int, int] | None:
         """The range of octets of a section, or None if the message has no such section.
@@ -80,30 +75,31 @@ class SectionIndex:
                 only with a path (RFC 9051 §6.4.5.1). The HEADER range ends behind the
                 empty line.
         """
+        base = self._base
         if not path:
-            row = self._rows[0]
+            end = base + self._rows[0].end
             match kind:
                 case SectionKind.WHOLE:
-                    return row.start, row.end
+                    return 0, end
                 case SectionKind.HEADER:
-                    return row.start, row.body
+                    return 0, base
                 case SectionKind.TEXT:
-                    return row.body, row.end
+                    return base, end
             return None
         index = self._locate(path)
         if index is None:
             return None
         row = self._rows[index]
         if kind is SectionKind.WHOLE:
-            return row.body, row.end
+            return base + row.body, base + row.end
         if kind is SectionKind.MIME:
-            return row.start, row.body
+            return base + row.start if index else 0, base + row.body
         if row.kind != Kind.MESSAGE:
             return None
         embedded = self._rows[index + 1]
         if kind is SectionKind.HEADER:
-            return embedded.start, embedded.body
-        return embedded.body, embedded.end
+            return base + embedded.start, base + embedded.body
+        return base + embedded.body, base + embedded.end
 
     def encoding(self, path: tuple[int, ...]) -> Encoding | None:
         """The transfer encoding of a part's body, for BINARY (RFC 3516).
@@ -175,15 +171,18 @@ def pack_sections(parts: list[Part]) -> bytes:
     """
     if parts[0].end > MAX_MESSAGE:
         raise MailError(ErrorKind.TOO_BIG, "The message is larger than 4 GiB.")
-    return _U32.pack(0) + b"".join(
-        [_ROW.pack(p.start, p.body, p.end, p.after, p.kind, p.encoding) for p in parts]
-    )
+    base = parts[0].body
+    rows = [
+        (p.start - base, p.body - base, p.end - base, p.after, p.kind, p.encoding) for p in parts
+    ]
+    rows[0] = (0, *rows[0][1:])
+    return _U32.pack(base) + b"".join([_ROW.pack(*row) for row in rows])
 
 
 def shift_sections(sections: bytes, octets: int) -> bytes:
     """The packed index after `octets` were put before the message; constant in its parts."""
-    (shift,) = _U32.unpack_from(sections)
-    return _U32.pack(shift + octets) + sections[4:]
+    (base,) = _U32.unpack_from(sections)
+    return _U32.pack(base + octets) + sections[4:]
 
 
 # --- header fields ------------------------------------------------------------------
