@@ -184,8 +184,13 @@ def test_coverage_rows_are_what_they_claim() -> None:
             wrong.append(f"{at}: state {state!r} is none of {sorted(STATES)}")
         if state == "done" and not _PATH.search(code):
             wrong.append(f"{at}: done, but names no file in `mailserver/`")
-        if state == "done" and not re.search(r"`tests/[^`]+(\.py::[^`]+|\.imap)`", test):
-            wrong.append(f"{at}: done, but names no test as `tests/x/test_y.py::test_name`")
+        if state == "done" and not _PATH.search(test):
+            wrong.append(f"{at}: done, but names no test")
+        wrong += [
+            f"{at}: {path} is no test; write `tests/x/test_y.py::test_name`"
+            for path in _PATH.findall(test)
+            if not re.fullmatch(r"tests/.+(\.py::.+|\.imap)", path)
+        ]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
