@@ -468,6 +468,10 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
     if settings[options.TLS_KEY] is not None and settings[options.TLS_CERTIFICATE] is None:
         reason = f"is of no use without {options.TLS_CERTIFICATE.name}"
         yield Problem(place, None, options.TLS_KEY.name, reason)
+    threads = settings[options.WRITER_THREADS] + settings[options.AUTH_THREADS]
+    if threads > settings[options.IMAP_MAX_THREADS]:
+        names = f"{options.WRITER_THREADS.name} and {options.AUTH_THREADS.name}"
+        yield Problem(place, None, options.IMAP_MAX_THREADS.name, f"{names} are {threads} together")
     before, after = options.THROTTLE_FIRST_DELAY, options.THROTTLE_MAX_DELAY
     if settings[before] > settings[after]:
         yield Problem(place, None, before.name, f"must not be above {after.name}")

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from mailserver.errors import MailError
-from mailserver.model.addresses import canonical_domain
+from mailserver.model.addresses import account_name, canonical_domain
 from mailserver.model.networks import parse_network
 
 T = TypeVar("T")
@@ -272,5 +272,20 @@ def _network(word: str) -> str:
 
 ADDRESSES: Kind[tuple[str, ...]] = words("IP addresses", _ip_address)
 NETWORKS: Kind[tuple[str, ...]] = words("networks such as 192.0.2.0/24", _network)
-NAMES: Kind[tuple[str, ...]] = words("names", lambda word: word)
-CAPABILITIES: Kind[tuple[str, ...]] = words("capabilities", str.upper)
+
+
+def _account(word: str) -> str:
+    try:
+        return account_name(word)
+    except MailError as error:
+        raise ValueError(error.text) from None
+
+
+def _capability(word: str) -> str:
+    if not re.fullmatch(r"[!#$&'+,./0-9:;<=>?@A-Z^_`|~-]{1,100}", word.upper()):
+        raise ValueError(f"{word!r} is not the name of a capability")
+    return word.upper()
+
+
+ACCOUNTS: Kind[tuple[str, ...]] = words("accounts with their domains", _account)
+CAPABILITIES: Kind[tuple[str, ...]] = words("capabilities", _capability)

@@ -18,12 +18,12 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from mailserver.service.kinds import (
+    ACCOUNTS,
     ADDRESSES,
     BOOLEAN,
     CAPABILITIES,
     DIRECTORY,
     DOMAIN,
-    NAMES,
     NETWORKS,
     PATH,
     TEXT,
@@ -193,7 +193,7 @@ LOGIN_SEPARATOR = _row(
     "service.loginseparator", TEXT, "@+", "Characters that may stand for @ in a login name", _RELOAD
 )
 STORE_ADMINS = _row(
-    "store.admins", NAMES, (), "Accounts that may act as any other (SASL authzid)", _RELOAD
+    "store.admins", ACCOUNTS, (), "Accounts that may act as any other (SASL authzid)", _RELOAD
 )
 TRUSTED_HOSTS = _row(
     "service.trustedhosts",
@@ -276,9 +276,17 @@ IMAP_MAX_SESSIONS = _row(
     "service.imap.maxsessions", _COUNT, 4000, "Connections per process", _RELOAD
 )
 IMAP_MAX_THREADS = _row(
-    "service.imap.maxthreads", _COUNT, 250, "Upper bound of a process's worker threads"
+    "service.imap.maxthreads",
+    _COUNT,
+    250,
+    "What the threads of the store and for passwords may add up to",
 )
-IMAP_NUM_PROCESSES = _row("service.imap.numprocesses", integer(1, 64), 1, "Processes on one port")
+IMAP_NUM_PROCESSES = _row(
+    "service.imap.numprocesses",
+    integer(1, 64, refusals=dict.fromkeys(range(2, 65), "this version runs one process")),
+    1,
+    "Processes on one port",
+)
 IMAP_IDLE_TIMEOUT = _row(
     "service.imap.idletimeout",
     duration(1800, why="RFC 3501 §5.4 lets a client be silent for 30 minutes"),
@@ -344,13 +352,6 @@ IMAP_INPUT_BUFFER = _row(
 )
 IMAP_DISABLED_CAPABILITIES = _row(
     "service.imap.disabledcapabilities", CAPABILITIES, (), "Extensions not offered", _RELOAD
-)
-IMAP_WORKAROUNDS = _row(
-    "service.imap.workarounds",
-    choices("delay-newmail", "tb-extra-mailbox-sep", "tb-lsub-flags"),
-    (),
-    "Leniencies for certain clients",
-    _RELOAD,
 )
 
 # -- LMTP -------------------------------------------------------------------------

@@ -146,6 +146,9 @@ def imap_settings(settings: Settings) -> ImapSettings:
         working_interval=settings[o.IMAP_WORKING_INTERVAL],
         auth_response=settings[o.IMAP_MAX_AUTH_RESPONSE],
         input_buffer=settings[o.IMAP_INPUT_BUFFER],
+        disabled_capabilities=frozenset(
+            name.encode("ascii") for name in settings[o.IMAP_DISABLED_CAPABILITIES]
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import attrs
 import pytest
 
 from mailserver.errors import ErrorKind
@@ -20,7 +21,7 @@ from mailserver.server.imap.registry import (
 )
 from mailserver.server.imap.status import CODES
 from mailserver.wire.imap.grammar import PARSERS
-from tests.server.rig import rig
+from tests.server.rig import DEFAULTS, rig
 
 REGISTRY = Registry.collect(MODULES)
 
@@ -107,3 +108,16 @@ def test_an_account_may_not_see_what_is_switched_off_for_it(tmp_path: Path) -> N
         assert not {"MOVE", "IDLE"} & set(tokens)
         assert {"UIDPLUS", "UNSELECT"} <= set(tokens)
         assert client.command("UID MOVE 1 Trash") == [". BAD UID MOVE is not available here"]
+
+
+def test_nobody_sees_what_is_switched_off_for_all(tmp_path: Path) -> None:
+    """T38; `service.imap.disabledcapabilities`, before and after login."""
+    settings = attrs.evolve(DEFAULTS, disabled_capabilities=frozenset({b"MOVE", b"ID"}))
+    with rig(tmp_path, accounts=(), settings=settings) as server:
+        server.add_account("bob@example.org", disabled_capabilities=frozenset({"IDLE"}))
+        stranger = server.connect().greeted()
+        assert "ID" not in stranger.command("CAPABILITY")[0].split()
+        assert stranger.command("ID NIL") == [". BAD ID is not available here"]
+        tokens = server.client("bob@example.org", "INBOX").command("CAPABILITY")[0].split()
+        assert not {"MOVE", "ID", "IDLE"} & set(tokens)
+        assert "UIDPLUS" in tokens

@@ -120,7 +120,8 @@ KINDS: list[tuple[Kind[object], object, object]] = [
     (options.IMAP_ADDRESS.kind, "", ()),
     (options.TRUSTED_HOSTS.kind, ["192.0.2.0/24"], ("192.0.2.0/24",)),
     (options.IMAP_DISABLED_CAPABILITIES.kind, "condstore", ("CONDSTORE",)),
-    (options.IMAP_WORKAROUNDS.kind, ["TB-LSUB-FLAGS"], ("tb-lsub-flags",)),  # T55
+    (options.LMTP_WORKAROUNDS.kind, ["Mailbox-For-Path"], ("mailbox-for-path",)),  # T55
+    (options.STORE_ADMINS.kind, "Root@Example.ORG", ("root@example.org",)),  # SUN-14
     (options.DEFAULT_DOMAIN.kind, "B\u00fccher.Example", "xn--bcher-kva.example"),
     (options.LOG_LEVEL.kind, "WARN", "warn"),
     (options.TLS_KEY.kind, "key.pem", Path("/base/key.pem")),
@@ -167,7 +168,10 @@ def test_what_kinds_take(kind: Kind[object], written: object, value: object) -> 
         (options.IMAP_ADDRESS.kind, [5], "text"),
         (options.IMAP_ADDRESS.kind, 5, "list of IP addresses"),
         (options.TRUSTED_HOSTS.kind, "10.0.0.1/8", "host bits"),
-        (options.IMAP_WORKAROUNDS.kind, "outlook", "none of: delay-newmail"),
+        (options.LMTP_WORKAROUNDS.kind, "outlook", "none of: whitespace-before-path"),
+        (options.STORE_ADMINS.kind, "root", "with its domain"),
+        (options.IMAP_DISABLED_CAPABILITIES.kind, ["A B"], "not the name of a capability"),
+        (options.IMAP_NUM_PROCESSES.kind, 2, "one process"),  # SUN-31
         (options.DEFAULT_DOMAIN.kind, "a..b", "domain"),
         (options.LMTP_OVER_QUOTA.kind, "never", "temporary, permanent"),
         (options.DATA_DIRECTORY.kind, "", "directory"),
@@ -288,6 +292,10 @@ def test_everything_wrong_is_told_at_once_with_line_and_nearest_name(
         (
             "service.lmtp.port = 143\n",
             "FILE: service.lmtp.port: port 143 is taken by service.imap.port",
+        ),
+        (
+            "service.imap.maxthreads = 5\n",  # SUN-32
+            "FILE: service.imap.maxthreads: store.writerthreads and auth.threads are 6 together",
         ),
         ('tls.key = "k"\n', "FILE: tls.key: is of no use without tls.certificate"),
         ("auth.throttle.firstdelay = 20\n", "FILE: auth.throttle.firstdelay: must not be above"),

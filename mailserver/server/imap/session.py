@@ -182,7 +182,7 @@ class Session:
         principal: who acts; None before login.
         view: of the selected mailbox; None in every state but SELECTED.
         enabled: capabilities switched on by ENABLE, upper case (RFC 5161).
-        disabled_capabilities: what the account must not see, upper case (T38).
+        disabled_capabilities: what nobody, or this account, must see, upper case (T38).
         tag: of the command that runs; ESEARCH repeats it (RFC 4731 §3.1).
     """
 
@@ -206,7 +206,7 @@ class Session:
         self.principal: Principal | None = None
         self.view: View | None = None
         self.enabled: frozenset[bytes] = frozenset()
-        self.disabled_capabilities: frozenset[bytes] = frozenset()
+        self.disabled_capabilities = services.settings.disabled_capabilities
         self.tag = b""
         self.stale = False
         self._unsubscribe: Callable[[], None] | None = None
@@ -347,9 +347,7 @@ class Session:
         if not connection.logged_in(principal.name):
             raise MailError(ErrorKind.TOO_MANY, "too many sessions of this account are open")
         self.principal = principal
-        self.disabled_capabilities = frozenset(
-            name.encode() for name in account.disabled_capabilities
-        )
+        self.disabled_capabilities |= {name.encode() for name in account.disabled_capabilities}
         self._enter(States.AUTHENTICATED)
 
     # -- capabilities -------------------------------------------------------

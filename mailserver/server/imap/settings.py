@@ -27,6 +27,7 @@ class ImapSettings:
         idle_notify_interval: seconds between `* OK Still here` in IDLE; 0 for none (DOV-2).
         working_interval: seconds after which a running command says so; 0 for never (T53).
         auth_response: octets of one line in AUTHENTICATE, base64 (S3).
+        disabled_capabilities: not offered to anybody, upper case.
         input_buffer: octets that may wait behind a running command before the transport is
             paused.
     """
@@ -46,3 +47,4 @@ class ImapSettings:
     working_interval: float = 30.0
     auth_response: int = 65536
     input_buffer: int = 65536
+    disabled_capabilities: frozenset[bytes] = frozenset()
