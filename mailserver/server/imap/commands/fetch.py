@@ -10,7 +10,7 @@ command ends with NO: one damaged message does not keep the others from being re
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, repeat
 from typing import cast
 
@@ -34,6 +34,13 @@ from mailserver.wire.imap.commands import Fetch
 from mailserver.wire.imap.grammar.fetch import parse_fetch
 from mailserver.wire.imap.responses import EXPUNGEISSUED, Status
 
+SLICE = 2000
+"""Messages of one slice: what the store gives in one call."""
+
+HEADERS = 16 << 20
+"""Octets of messages whose headers are in memory at a time; a header may be nearly all of
+its message."""
+
 CONTENTS = 1 << 20
 """Octets of messages that are read at once."""
 
@@ -49,8 +56,8 @@ async def fetch(session: Session, command: Fetch) -> Status | None:
     spans = view.spans(view.resolve(command.numbers, by_uid=command.by_uid))
     seen = await _mark_seen(session, view, spans) if plan.marks_seen else frozenset()
     answer = _Answer(session, view, plan, seen)
-    for start, end in _slices(spans, plan.slice_size):
-        await answer.send_slice(start, end)
+    for numbers in _slices(spans):
+        await answer.send_slice(numbers)
     if answer.failure is not None:
         raise answer.failure
     if answer.left_out:
@@ -58,10 +65,19 @@ async def fetch(session: Session, command: Fetch) -> Status | None:
     return None
 
 
-def _slices(spans: Sequence[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+def _slices(spans: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+    """Yield the sequence numbers of spans of positions, at most `SLICE` at a time."""
+    numbers: list[int] = []
     for start, end in spans:
-        for at in range(start, end, size):
-            yield at, min(at + size, end)
+        while start < end:
+            stop = min(end, start + SLICE - len(numbers))
+            numbers += range(start + 1, stop + 1)
+            start = stop
+            if len(numbers) == SLICE:
+                yield numbers
+                numbers = []
+    if numbers:
+        yield numbers
 
 
 async def _mark_seen(
@@ -95,6 +111,7 @@ class _Answer:
     """What has been answered of one FETCH so far.
 
     Attributes:
+        started: a slice has been sent.
         left_out: messages that are gone.
         failure: the first thing that could not be read or decoded.
     """
@@ -103,13 +120,41 @@ class _Answer:
     view: View
     plan: Plan
     seen: frozenset[int]
+    started: bool = False
     left_out: int = 0
     failure: MailError | None = None
 
-    async def send_slice(self, start: int, end: int) -> None:
-        """Answer the messages at positions start..end (end not included) of the view."""
-        numbers, part = await self._read(start, end)
-        self.left_out += end - start - len(numbers)
+    async def send_slice(self, numbers: Sequence[int]) -> None:
+        """Answer the messages with these sequence numbers, at most `SLICE`."""
+        if self.started:
+            await self._turn()
+        self.started = True
+        if Column.HEADER not in self.plan.columns:
+            await self._send(numbers)
+            return
+        for portion in await self._portions(numbers):
+            await self._send(portion)
+
+    async def _portions(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Cut a slice so that all headers of a portion can be in memory (T52)."""
+        session, uids = self.session, self._uids(numbers)
+        rows = await session.store.fetch(session.who, self.view.image, uids, (Column.SIZE,))
+        sizes: dict[int, int] = dict(rows)
+        portions: list[list[int]] = [[]]
+        total = 0
+        for number, uid in zip(numbers, uids, strict=True):
+            size = sizes.get(uid, 0)
+            if portions[-1] and total + size > HEADERS:
+                portions.append([])
+                total = 0
+            portions[-1].append(number)
+            total += size
+        return portions
+
+    async def _send(self, numbers: Sequence[int]) -> None:
+        asked = len(numbers)
+        numbers, part = await self._read(numbers)
+        self.left_out += asked - len(numbers)
         if not numbers:
             return
         if self.plan.needs_flags:
@@ -120,14 +165,23 @@ class _Answer:
         else:
             self.session.send((b"".join(lines),))
             await self.session.drained()
-            if len(lines) == self.plan.slice_size:
-                await self._turn()
 
-    async def _read(self, start: int, end: int) -> tuple[Sequence[int], Slice]:
+    def _uids(self, numbers: Sequence[int]) -> Sequence[Uid]:
+        uids, first, last = self.view.uids, numbers[0], numbers[-1]
+        if last - first == len(numbers) - 1:
+            return cast(Sequence[Uid], uids[first - 1 : last])
+        return cast(Sequence[Uid], [uids[number - 1] for number in numbers])
+
+    def _flag_ids(self, numbers: Sequence[int]) -> Sequence[int]:
+        view, first, last = self.view, numbers[0], numbers[-1]
+        if last - first == len(numbers) - 1:
+            return view.flag_ids(first - 1, last)
+        return [view.flag_ids(number - 1, number)[0] for number in numbers]
+
+    async def _read(self, numbers: Sequence[int]) -> tuple[Sequence[int], Slice]:
         """Read what the fields need of those messages that are there."""
         session, view, plan = self.session, self.view, self.plan
-        numbers: Sequence[int] = range(start + 1, end + 1)
-        uids = cast(Sequence[Uid], view.uids[start:end])
+        uids = self._uids(numbers)
         ids: Sequence[int] = ()
         there: set[int] | None = None
         columns: dict[Column, Sequence[object]] = {}
@@ -136,7 +190,7 @@ class _Answer:
             if len(rows) != len(uids):
                 there = {row[0] for row in rows}
         if plan.needs_flags:
-            ids = view.flag_ids(start, end)
+            ids = self._flag_ids(numbers)
             if GONE in ids:
                 known: set[int] = {uid for uid, i in zip(uids, ids, strict=True) if i != GONE}
                 there = known if there is None else there & known
@@ -226,7 +280,7 @@ def _flags(view: View, uids: Sequence[int], ids: Sequence[int]) -> Sequence[byte
     if not ids:
         return ()
     written = {i: view.flags_octets(i, 0) for i in set(ids)}
-    recent = set(view.recent.clip(uids[0], uids[-1]))
+    recent = set(view.recent & NumSet.of(uids)) if view.recent else set()
     if not recent:
         return [written[i] for i in ids]
     one = min(recent)

@@ -36,6 +36,8 @@ async def store(session: Session, command: Store) -> Status | None:
 
 
 def _some_gone(view: View, uids: NumSet) -> bool:
+    if view.uids is view.image.uids:
+        return False
     return any(GONE in view.flag_ids(start, end) for start, end in view.spans(uids))
 
 

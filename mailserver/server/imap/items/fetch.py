@@ -38,12 +38,6 @@ from mailserver.wire.imap.commands import (
 )
 from mailserver.wire.imap.writer import internal_date, section_label
 
-SLICE = 2000
-"""Messages of one slice: what a store gives in one call."""
-
-HEADER_SLICE = 250
-"""Messages of one slice where whole headers are read, so that it stays in a few MB."""
-
 
 @attrs.frozen
 class Slice:
@@ -185,7 +179,6 @@ class Plan:
         columns: what must be read for the fields and the cutters.
         needs_flags: `Slice.flags` is looked at.
         marks_seen: `\Seen` is to be set (T28).
-        slice_size: messages to be read at once.
     """
 
     form: bytes
@@ -194,7 +187,6 @@ class Plan:
     columns: tuple[Column, ...]
     needs_flags: bool
     marks_seen: bool
-    slice_size: int
 
     @classmethod
     def of(cls, items: Iterable[FetchItem], *, by_uid: bool, may_mark: bool) -> Plan:
@@ -227,7 +219,6 @@ class Plan:
             tuple(columns),
             any(field.needs_flags for field in fields),
             marks_seen,
-            HEADER_SLICE if Column.HEADER in columns else SLICE,
         )
 
     def lines(self, numbers: Sequence[int], part: Slice) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.message import Column, InternalDate
+from mailserver.server.imap.commands import fetch as fetch_command
 from mailserver.server.imap.items import cuts
 from mailserver.server.imap.settings import ImapSettings
 from mailserver.wire.imap.response_parser import parse_response
@@ -351,25 +353,54 @@ def test_a_file_that_ends_too_early_ends_the_connection(server: Rig) -> None:
     assert b"a OK" not in client.take()
 
 
-def test_a_large_mailbox_is_answered_in_slices(
-    server: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """T52: no call of the store is for more than the slice, and others get their turn."""
-    monkeypatch.setattr("mailserver.server.imap.items.fetch.SLICE", 7)
-    for _ in range(20):
-        server.append(MAIL)
-    client = server.client(mailbox="INBOX")
-    asked: list[int] = []
+@pytest.fixture
+def asked(server: Rig, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[Column]]]:
+    """What the store is asked for."""
+    calls: list[tuple[list[int], list[Column]]] = []
     fetch = server.store.fetch
 
     async def watched(who: object, image: object, uids: list[int], columns: list[Column]) -> object:
-        asked.append(len(uids))
+        calls.append((list(uids), list(columns)))
         return await fetch(who, image, uids, columns)
 
     monkeypatch.setattr(server.store, "fetch", watched)
+    return calls
+
+
+def test_a_large_mailbox_is_answered_in_slices(
+    server: Rig, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T52: no call of the store is for more than a slice, and others get their turn; but
+    a set of many ranges is no reason for many calls."""
+    monkeypatch.setattr(fetch_command, "SLICE", 7)
+    for _ in range(20):
+        server.append(MAIL)
+    client = server.client(mailbox="INBOX")
     answers = client.command("FETCH 1:* (UID RFC822.SIZE)")
     assert answers[:-1] == [f"* {n} FETCH (UID {n} RFC822.SIZE {len(MAIL)})" for n in range(1, 21)]
-    assert asked == [7, 7, 6]
+    assert [len(uids) for uids, _ in asked] == [7, 7, 6]
+    asked.clear()
+    answers = client.command("FETCH 20,1,3:4,6,8:9,11:13,17 (FLAGS RFC822.SIZE)")
+    numbers = [1, 3, 4, 6, 8, 9, 11, 12, 13, 17, 20]
+    assert answers[:-1] == [
+        f"* {n} FETCH (FLAGS (\\Recent) RFC822.SIZE {len(MAIL)})" for n in numbers
+    ]
+    assert [uids for uids, _ in asked] == [numbers[:7], numbers[7:]]
+
+
+def test_headers_in_memory_are_limited(
+    server: Rig, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T52: a message may be all header."""
+    monkeypatch.setattr(fetch_command, "HEADERS", 250_000)
+    longest = b"X: " + b"x" * 100_000 + b"\r\n\r\n"
+    for octets in (MAIL, longest, longest, longest, MAIL):
+        server.append(octets)
+    client = server.client(mailbox="INBOX")
+    answers = client.command("FETCH 1:* BODY.PEEK[HEADER]")
+    assert longest.decode() in answers[3]
+    portions = [uids for uids, columns in asked if columns == [Column.HEADER]]
+    assert portions == [[1, 2, 3], [4, 5]]
 
 
 def test_any_packet_split_gives_the_same_answer(server: Rig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailserver.model.message import Column, InternalDate
-from mailserver.server.imap.items.fetch import HEADER_SLICE, SLICE, Plan, Slice
+from mailserver.server.imap.items.fetch import Plan, Slice
 from mailserver.wire.imap.grammar.fetch import parse_fetch
 from mailserver.wire.imap.scanner import Scanner
 
@@ -94,8 +94,3 @@ def test_flags_stand_where_they_were_changed() -> None:
         b"* 5 FETCH (FLAGS (\\Seen) UID 50",
     ]
     assert lines(plan_of("(BODY[] FLAGS)"), frozenset({50}))[1] == b"* 5 FETCH (FLAGS (\\Seen)"
-
-
-def test_headers_are_read_in_smaller_slices() -> None:
-    assert plan_of("ENVELOPE").slice_size == SLICE
-    assert plan_of("BODY[HEADER]").slice_size == HEADER_SLICE
