@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,20 +52,28 @@ def log_to_file(file: Path) -> Path:
     return file
 
 
-def twistd_observer(log_file: str | None, nodaemon: bool) -> Callable[[], ILogObserver]:
-    """What `twistd --logger` takes: a function that makes the observer.
+class TwistdLog:
+    """Where twistd was told to log.
 
-    The log goes where twistd would send it: to standard output in the foreground, to
-    `twistd.log` otherwise, or to the file that `--logfile` names; SIGUSR1 rotates it.
+    Attributes:
+        file: of `--logfile`, None if none was given, `-` for standard output.
+        in_foreground: of `--nodaemon`.
     """
 
-    def make() -> ILogObserver:
-        if log_file == "-" or (nodaemon and not log_file):
-            return filtered(textFileLogObserver(sys.stdout))
-        name = log_file or "twistd.log"
-        out: Any = LogFile.fromFullPath(name, defaultMode=0o600)  # type: ignore[no-untyped-call]
-        if not signal.getsignal(signal.SIGUSR1):
-            signal.signal(signal.SIGUSR1, lambda *_: out.rotate())
-        return filtered(textFileLogObserver(out))
+    file: str | None = None
+    in_foreground: bool = True
 
-    return make
+
+def twistd_observer() -> ILogObserver:
+    """What `twistd --logger` takes by its name: makes the observer.
+
+    The log goes where twistd would send it: to standard output in the foreground, to
+    `twistd.log` otherwise, or to the file that was named; SIGUSR1 rotates it.
+    """
+    if TwistdLog.file == "-" or (TwistdLog.in_foreground and not TwistdLog.file):
+        return filtered(textFileLogObserver(sys.stdout))
+    name = TwistdLog.file or "twistd.log"
+    out: Any = LogFile.fromFullPath(name, defaultMode=0o600)  # type: ignore[no-untyped-call]
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: out.rotate())
+    return filtered(textFileLogObserver(out))

@@ -12,7 +12,7 @@ from twisted.python import usage
 
 from mailserver import __version__
 from mailserver.service.config import ConfigurationError, Settings, load
-from mailserver.service.logging import twistd_observer
+from mailserver.service.logging import TwistdLog, twistd_observer
 from mailserver.service.wiring import EX_CONFIG, Server, give_up
 
 
@@ -52,7 +52,10 @@ class Options(usage.Options):
         if "nodaemon" not in parent or parent["logger"] or parent["syslog"]:
             return
         if parent["nodaemon"] or parent["logfile"] != "-":  # twistd refuses the other case
-            parent["logger"] = twistd_observer(parent["logfile"], bool(parent["nodaemon"]))
+            TwistdLog.file = parent["logfile"]
+            TwistdLog.in_foreground = bool(parent["nodaemon"])
+            # twistd looks for it by its name, and has no other place for arguments.
+            parent["logger"] = f"{twistd_observer.__module__}.{twistd_observer.__name__}"
 
     def reader(self) -> Callable[[], Settings]:
         """A function that reads the configuration these options name, now or later.

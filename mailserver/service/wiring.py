@@ -30,6 +30,7 @@ from mailserver.auth.throttle import ThrottleLimits
 from mailserver.errors import MailError
 from mailserver.events.bus import coverage
 from mailserver.model.networks import Networks
+from mailserver.server.connection import Connection
 from mailserver.server.imap.commands import MODULES
 from mailserver.server.imap.protocol import ImapFactory
 from mailserver.server.imap.registry import Registry
@@ -54,6 +55,10 @@ from mailserver.service.tls import CertificateFault, ServerTls
 from mailserver.store.limits import StoreLimits
 from mailserver.wire.imap.reader import Limits
 from mailserver.wire.lmtp.grammar import Leniency
+
+# Seconds that a client has, at a stop, to take our goodbye. TLS would wait for its answer to
+# the closing of the connection, which a client that is not reading never gives.
+_CLOSE_GRACE: Final = 1.0
 
 EX_UNAVAILABLE: Final = 69
 """Exit code when the server cannot start on this machine as it is (sysexits.h)."""
@@ -409,9 +414,8 @@ class Server(Service):
         for session in self.monitor.sessions():
             session.disconnect("server is shutting down")
         timeout = self._settings[o.SHUTDOWN_TIMEOUT]
-        try:
-            await self.monitor.all_closed().addTimeout(timeout, self._reactor)
-        except TimeoutError:
+        grace = min(_CLOSE_GRACE, timeout)
+        if not await self._all_closed(grace) and not await self._all_closed(timeout - grace):
             left = len(list(self.monitor.sessions()))
             self.log.emit(
                 LogLevel.warn,
@@ -424,6 +428,17 @@ class Server(Service):
             await installation.stop()
         self._listeners.clear()
         self._factories.clear()
+
+    async def _all_closed(self, seconds: float) -> bool:
+        """Wait for the sessions to end; cut those that have nothing left to say."""
+        try:
+            await self.monitor.all_closed().addTimeout(seconds, self._reactor)
+        except TimeoutError:
+            for session in self.monitor.sessions():
+                if isinstance(session, Connection) and not session.is_open:
+                    session.abort()
+            return not list(self.monitor.sessions())
+        return True
 
     # -- reload ---------------------------------------------------------------
 
