@@ -85,7 +85,7 @@ class Authenticator:
         self._must_be_usable(account, service, address)
         if authzid:
             return await self._acting_as(account, authzid, service, address)
-        self._log.info(
+        self._log.debug(  # the session logs it with its number
             "{service} login of {name} from {address}",
             service=service,
             name=account.name,
