@@ -325,7 +325,7 @@ class CommandReader:
         digits = match[1] or b"0"
         self._left = min(int(digits), MAX_MODSEQ) if len(digits) <= 19 else MAX_MODSEQ
         self._synchronizing = not match[2]
-        return line[at - 1 : at] == b"~"
+        return at > 0 and line[at - 1] == 0x7E
 
     def _too_long(self, following: _State, line: bytes) -> TooLong:
         head = b"".join((*self._command, line[:HEAD]))[:HEAD]

@@ -18,6 +18,7 @@ from mailserver.wire.imap.command_writer import write_append_next, write_command
 from mailserver.wire.imap.faults import LiteralPending, SyntaxFault, UnknownCharset
 from mailserver.wire.imap.grammar import PARSERS
 from mailserver.wire.imap.grammar.append import parse_append, parse_append_next
+from mailserver.wire.imap.grammar.parameters import Table, parse_parameters
 from mailserver.wire.imap.reader import NEED_DATA, CommandReader, Limits, Line, LiteralWanted
 from mailserver.wire.imap.scanner import DEFAULT_DIALECT, Dialect, Scanner
 from tests.timing import assert_linear, cpu_seconds
@@ -196,6 +197,20 @@ def test_charsets_come_from_the_dialect() -> None:
     assert command == c.Search(s.Text("é"), "ISO-8859-1")
     with pytest.raises(UnknownCharset):
         parse(b"a SEARCH CHARSET bogus ALL", dialect)
+    command = parse(b"a SEARCH CHARSET UTF-16BE TEXT {4+}\r\n\x30\x42\x30\x44", dialect)
+    assert command == c.Search(s.Text("あい"), "UTF-16BE")
+
+
+def test_parameters_are_rows_of_a_table() -> None:
+    """RFC 4466 §2.1: what an extension adds is one row."""
+    table: Table = {b"CONDSTORE": None, b"CHANGEDSINCE": Scanner.number}
+    assert parse_parameters(Scanner(b"(condstore CHANGEDSINCE 012)"), table, "x") == (
+        c.Parameter(b"CONDSTORE"),
+        c.Parameter(b"CHANGEDSINCE", 12),
+    )
+    for wrong in (b"()", b"(X)", b"(CONDSTORE CONDSTORE)", b"(CHANGEDSINCE)", b"CONDSTORE"):
+        with pytest.raises(SyntaxFault):
+            parse_parameters(Scanner(wrong), table, "x")
 
 
 @pytest.mark.parametrize(

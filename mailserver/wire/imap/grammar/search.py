@@ -1,14 +1,12 @@
 """SEARCH: a programme of keys as a `mailserver.model.search` value (RFC 3501 §6.4.4).
 
-Keys are rows of one table, name → reader of its arguments; a row gets a reader to recurse
-with. Nesting is bounded (S3), so recursion is too.
+Keys are rows of one table, name → reader of its arguments; a row gets the programme, to read
+further keys with. Nesting is bounded (S3), so recursion is too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import attrs
 
 from mailserver.model.flags import System
 from mailserver.model.ids import MAX_MODSEQ
@@ -61,10 +59,10 @@ def parse_search(scanner: Scanner) -> Search:
         charset = _charset(scanner)
         scanner.space()
     programme = _Programme(scanner, charset or _DEFAULT_CHARSET)
-    keys = [programme.key(1)]
+    keys = [programme.key()]
     while not scanner.at_end():
         scanner.space()
-        keys.append(programme.key(1))
+        keys.append(programme.key())
     key = keys[0] if len(keys) == 1 else And(tuple(keys))
     return Search(key, charset, returns, scanner.by_uid)
 
@@ -92,30 +90,43 @@ def _charset(scanner: Scanner) -> str:
     return charset
 
 
-@attrs.frozen
 class _Programme:
     """Reads keys; `charset` is what its texts are in."""
 
-    scanner: Scanner
-    charset: str
+    __slots__ = ("_depth", "charset", "scanner")
 
-    def key(self, depth: int) -> SearchKey:
-        """Read one key at this depth of nesting, 1 for the outermost."""
+    def __init__(self, scanner: Scanner, charset: str) -> None:
+        self.scanner = scanner
+        self.charset = charset
+        self._depth = 0
+
+    def key(self) -> SearchKey:
+        """Read one key."""
+        self._depth += 1
+        limit = self.scanner.dialect.max_nesting
+        if self._depth > limit:
+            self.scanner.fail(f"this search nests deeper than {limit} levels")
+        key = self._key()
+        self._depth -= 1
+        return key
+
+    def _key(self) -> SearchKey:
         scanner = self.scanner
-        if depth > scanner.dialect.max_nesting:
-            scanner.fail(f"this search nests deeper than {scanner.dialect.max_nesting} levels")
         start = scanner.at
         if scanner.peek() in _FIRST_OF_SET:
             return Sequence(scanner.sequence_set())
         if scanner.opens():
-            keys = scanner.items(lambda _: self.key(depth + 1))
+            keys = scanner.items(self._inner_key)
             if not keys:
                 scanner.fail("expected a search key", start + 1)
             return keys[0] if len(keys) == 1 else And(tuple(keys))
         read = _KEYS.get(scanner.keyword("a search key"))
         if read is None:
             scanner.fail("expected a search key that is known here", start)
-        return read(self, depth)
+        return read(self)
+
+    def _inner_key(self, scanner: Scanner) -> SearchKey:
+        return self.key()
 
     def text(self) -> str:
         """Read a space and a text."""
@@ -123,26 +134,26 @@ class _Programme:
         return self.scanner.charset_text(self.charset)
 
 
-_KeyReader = Callable[[_Programme, int], SearchKey]
+_KeyReader = Callable[[_Programme], SearchKey]
 
 
 def _fixed(key: SearchKey) -> _KeyReader:
-    return lambda programme, depth: key
+    return lambda programme: key
 
 
 def _field(name: str) -> _KeyReader:
-    return lambda programme, depth: Header(name, programme.text())
+    return lambda programme: Header(name, programme.text())
 
 
 def _date(field: DateField, relation: DateRelation) -> _KeyReader:
-    def read(programme: _Programme, depth: int) -> SearchKey:
+    def read(programme: _Programme) -> SearchKey:
         programme.scanner.space()
         return DateKey(field, relation, programme.scanner.date())
 
     return read
 
 
-def _keyword(programme: _Programme, depth: int) -> SearchKey:
+def _keyword(programme: _Programme) -> SearchKey:
     scanner = programme.scanner
     scanner.space()
     start = scanner.at
@@ -152,39 +163,39 @@ def _keyword(programme: _Programme, depth: int) -> SearchKey:
     return HasKeyword(name)
 
 
-def _header(programme: _Programme, depth: int) -> SearchKey:
+def _header(programme: _Programme) -> SearchKey:
     programme.scanner.space()
     name = programme.scanner.text("a header field name")
     return Header(name, programme.text())
 
 
 def _size(kind: type[Larger] | type[Smaller]) -> _KeyReader:
-    def read(programme: _Programme, depth: int) -> SearchKey:
+    def read(programme: _Programme) -> SearchKey:
         programme.scanner.space()
         return kind(programme.scanner.number(MAX_MODSEQ))
 
     return read
 
 
-def _uid(programme: _Programme, depth: int) -> SearchKey:
+def _uid(programme: _Programme) -> SearchKey:
     programme.scanner.space()
     return UidSequence(programme.scanner.sequence_set())
 
 
-def _not(programme: _Programme, depth: int) -> SearchKey:
+def _not(programme: _Programme) -> SearchKey:
     programme.scanner.space()
-    return Not(programme.key(depth + 1))
+    return Not(programme.key())
 
 
-def _or(programme: _Programme, depth: int) -> SearchKey:
+def _or(programme: _Programme) -> SearchKey:
     programme.scanner.space()
-    first = programme.key(depth + 1)
+    first = programme.key()
     programme.scanner.space()
-    return Or(first, programme.key(depth + 1))
+    return Or(first, programme.key())
 
 
-def _unkeyword(programme: _Programme, depth: int) -> SearchKey:
-    return Not(_keyword(programme, depth))
+def _unkeyword(programme: _Programme) -> SearchKey:
+    return Not(_keyword(programme))
 
 
 _KEYS: dict[bytes, _KeyReader] = {
@@ -192,7 +203,7 @@ _KEYS: dict[bytes, _KeyReader] = {
     b"ANSWERED": _fixed(HasFlag(System.ANSWERED)),
     b"BCC": _field("Bcc"),
     b"BEFORE": _date(DateField.INTERNAL, DateRelation.BEFORE),
-    b"BODY": lambda programme, depth: Body(programme.text()),
+    b"BODY": lambda programme: Body(programme.text()),
     b"CC": _field("Cc"),
     b"DELETED": _fixed(HasFlag(System.DELETED)),
     b"DRAFT": _fixed(HasFlag(System.DRAFT)),
@@ -214,7 +225,7 @@ _KEYS: dict[bytes, _KeyReader] = {
     b"SINCE": _date(DateField.INTERNAL, DateRelation.SINCE),
     b"SMALLER": _size(Smaller),
     b"SUBJECT": _field("Subject"),
-    b"TEXT": lambda programme, depth: Text(programme.text()),
+    b"TEXT": lambda programme: Text(programme.text()),
     b"TO": _field("To"),
     b"UID": _uid,
     b"UNANSWERED": _fixed(Not(HasFlag(System.ANSWERED))),
