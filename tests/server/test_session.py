@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -246,6 +247,57 @@ def test_a_response_that_cannot_be_completed_ends_the_connection(server: Rig) ->
     assert client.is_closed
 
 
+def test_a_client_that_stops_amid_a_message_is_logged_out(server: Rig) -> None:
+    """RFC 3501 §5.4: also a command that waits for the client does not wait for ever."""
+    client = server.client(mailbox="INBOX")
+    say(client, b"a APPEND INBOX {100}")
+    for _ in range(3):
+        server.loop.advance(1800)
+        client.send(b"x")
+    assert client.take() == b"+ go ahead\r\n"
+    server.loop.advance(1861)
+    assert client.take() == b"* BYE you were idle for too long\r\n"
+    server.settle()
+    assert client.is_closed
+
+
+def test_the_connections_of_a_client_wake_it_together(server: Rig) -> None:
+    """DOV-2: whenever each began to idle; another client's moments are others."""
+    server.add_account("bob@example.org")
+    idlers = []
+    for name, pause in (("ann", 17), ("ann", 41), ("bob", 0)):
+        idler = server.client(f"{name}@example.org", "INBOX")
+        server.loop.advance(pause)
+        say(idler, b"a IDLE")
+        idler.take()
+        idlers.append(idler)
+    heard: list[list[int]] = [[], [], []]
+    for second in range(480):
+        server.loop.advance(1)
+        for idler, moments in zip(idlers, heard, strict=True):
+            if idler.take():
+                moments.append(second)
+    assert heard[0] == heard[1]
+    assert heard[0] != heard[2]
+    for moments in heard:
+        assert len(moments) == 4
+        assert {later - sooner for sooner, later in pairwise(moments)} == {120}
+
+
+def test_no_keepalive_while_output_is_pending(server: Rig) -> None:
+    """DOV-2."""
+    idler = server.client(mailbox="INBOX")
+    say(idler, b"a IDLE")
+    idler.take()
+    idler.transport.fill()
+    server.loop.advance(120)
+    server.loop.advance(120)
+    assert idler.take() == b""
+    idler.transport.empty()
+    server.loop.advance(120)
+    assert idler.take() == b"* OK Still here\r\n"
+
+
 # -- goodbyes ----------------------------------------------------------------------------
 
 
@@ -426,6 +478,45 @@ def test_a_bug_is_answered_with_a_reference(server: Rig, logged: list[LogEvent])
     assert failure.check(ZeroDivisionError)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_bug_in_a_parser_is_answered_too(server: Rig, logged: list[LogEvent]) -> None:
+    def misread(scanner: Any) -> commands.Noop:
+        raise IndexError
+
+    with_commands(server, CommandSpec(b"MISREAD", misread, stumble, ANY))
+    client = server.client()
+    assert client.command("MISREAD it")[0].startswith(". NO [SERVERBUG] internal error (ref ")
+    assert client.command("NOOP") == [". OK NOOP completed"]
+    [event] = [event for event in logged if "reference" in event]
+    assert event["log_failure"].check(IndexError)
+
+
+def test_news_that_cannot_be_read_change_no_answer(server: Rig) -> None:
+    """What a command did stays done: its OK must not become a NO, or it is done twice."""
+    client = server.client(mailbox="INBOX")
+    image = client.connection.session.selected.image
+    server.append(MAIL)
+    server.settle()
+    client.connection.session.stale = True
+    store, real = server.store, server.store.refresh
+
+    async def fail(image: Any) -> None:
+        raise MailError(ErrorKind.UNAVAILABLE, "the disk sleeps")
+
+    store.refresh = fail
+    client.command("STATUS Trash (MESSAGES)")
+    assert client.connection.session.stale
+    store.refresh = real
+    server.append(MAIL)
+    assert client.command("STATUS Trash (MESSAGES)") == [
+        "* STATUS Trash (MESSAGES 0)",
+        "* 2 EXISTS",
+        "* 2 RECENT",
+        ". OK STATUS completed",
+    ]
+    assert len(image.uids) == 2
+
+
 def test_each_refusal_has_its_code(server: Rig) -> None:
     """RFC 5530; the texts stay the store's."""
     client = server.client()
@@ -439,6 +530,19 @@ def test_each_refusal_has_its_code(server: Rig) -> None:
         [answer] = client.command("REFUSE")
         assert answer.startswith(". NO ")
         assert answer.endswith("so it is")
+
+
+def test_every_command_can_be_logged(tmp_path: Path, logged: list[LogEvent]) -> None:
+    """CGP-1: on request, and still without passwords (S13)."""
+    with rig(tmp_path, ImapSettings(trace=True)) as server:
+        server.add_account("eve@example.org", CANARY)
+        client = server.connect().greeted().login("eve@example.org", CANARY)
+        client.command('LIST "" %')
+    lines = [f"{event.get('label')} {event.get('values')}" for event in logged]
+    number = client.connection.label
+    assert any(line.startswith(f"{number}  command=List(reference='', ") for line in lines)
+    assert any(line.startswith(f"{number}  command=Login(user='eve@") for line in lines)
+    assert CANARY not in "".join(lines)
 
 
 CANARY = "canary-7Yq2"

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.server.connection import Connection, Disconnected
@@ -62,6 +63,7 @@ TURN = 0.02
 class ImapConnection(Connection):
     """One IMAP client; the session's `Peer`."""
 
+    log = Logger()
     log_name = "IMAP"
 
     def __init__(self, services: Services, service: str) -> None:
@@ -163,7 +165,7 @@ class ImapConnection(Connection):
         if name == LOGIN:
             self.disconnect("you did not log in in time")
         elif name == IDLE:
-            if self._running and not self._wakeable:
+            if self._running and self._input is None:
                 return  # set again when the command is over
             self.disconnect("you were idle for too long")
         elif name == WAKE:
@@ -238,6 +240,8 @@ class ImapConnection(Connection):
             self._answer(bad(str(fault)), tag)
         except UnknownCharset:
             self._answer(no("this charset is not known here", BadCharset(CHARSETS)), tag)
+        except Exception:  # noqa: BLE001 - logged and answered
+            self._answer(self._internal_error(spec), tag)
         else:
             self._start(tag, spec, command)
 
@@ -307,26 +311,17 @@ class ImapConnection(Connection):
     def _start(self, tag: bytes, spec: CommandSpec, command: Command) -> None:
         self._pending = None
         self._running = True
+        if self.settings.trace:
+            self.note("runs", command=command)
         self.run(self._execute(tag, spec, command), self._done)
-        if self._running and not self._wakeable:
+        if self._running and self._input is None:
             self.set_deadline(WORKING, self.settings.working_interval)
 
     async def _execute(self, tag: bytes, spec: CommandSpec, command: Command) -> None:
         """Run a command and answer it, whatever happens."""
         session = self.session
         session.tag = tag
-        answer: Status | None
-        try:
-            answer = await spec.handler(session, command)
-            await session.finish(spec)
-        except MailError as error:
-            answer = refusal(error)
-        except (NoSuchNumber, SyntaxFault) as error:
-            answer = bad(str(error))
-        except Disconnected:
-            raise
-        except Exception:  # noqa: BLE001 - logged and answered
-            answer = self._internal_error(spec)
+        answer = await self._handled(spec, command)
         if self._has_rest:
             self._has_rest = False
             self.reader.refuse()
@@ -336,11 +331,28 @@ class ImapConnection(Connection):
             self.note("cut off: a response could not be completed", command=spec.name.decode())
             self.abort()
             return
+        try:
+            await session.finish(spec)
+        except Exception:  # noqa: BLE001 - logged; what the command did stays answered
+            self._internal_error(spec)
         if answer is None:
             self._bad = 0
             self.send(b"%b OK %b completed\r\n" % (tag, spec.name))
         else:
             self._answer(answer, tag)
+
+    async def _handled(self, spec: CommandSpec, command: Command) -> Status | None:
+        """Run the handler; gives its answer, or that to what went wrong."""
+        try:
+            return await spec.handler(self.session, command)
+        except MailError as error:
+            return refusal(error)
+        except (NoSuchNumber, SyntaxFault) as error:
+            return bad(str(error))
+        except Disconnected:
+            raise
+        except Exception:  # noqa: BLE001 - logged and answered
+            return self._internal_error(spec)
 
     def _internal_error(self, spec: CommandSpec) -> Status:
         """Log the exception that is being handled, with a reference for the client."""
@@ -487,6 +499,8 @@ class ImapConnection(Connection):
             raise Disconnected
         self._input = Deferred()
         self.set_deadline(WORKING, None)
+        if not self._wakeable and self.session.state is not States.NOT_AUTHENTICATED:
+            self.set_deadline(IDLE, self.settings.idle_timeout)
         await self._input
         if not self._wakeable:
             self.set_deadline(WORKING, self.settings.working_interval)

@@ -69,6 +69,8 @@ class CommandSpec:
             not send it before it has the answer of one that breaks them (RFC 3501 §5.5).
         breaks_seqs: EXPUNGE may be sent at its end; False for FETCH, STORE and SEARCH
             without UID, and for commands that are no occasion for it (T3).
+        tells_arrivals: also told of arrivals and expunges are clients that lose such news
+            elsewhere (T55).
         needs: the capability that brings the command; empty for the base protocol. While
             that is not to be had the command is answered BAD.
         streams: the handler itself takes the literals that follow (APPEND); the parser
@@ -81,6 +83,7 @@ class CommandSpec:
     states: States
     uses_seqs: bool = False
     breaks_seqs: bool = True
+    tells_arrivals: bool = False
     needs: bytes = b""
     streams: bool = False
 

@@ -36,7 +36,7 @@ from mailserver.model.changes import Event
 from mailserver.model.ids import Principal
 from mailserver.model.mailbox import MailboxInfo
 from mailserver.server.imap.registry import CommandSpec, Registry, States
-from mailserver.server.imap.settings import ImapSettings
+from mailserver.server.imap.settings import DELAY_NEWMAIL, ImapSettings
 from mailserver.server.imap.view import View
 from mailserver.wire.imap.responses import Response
 from mailserver.wire.imap.scanner import Dialect
@@ -392,14 +392,34 @@ class Session:
             self.stale = False
             await self.store.refresh(self.view.image)
 
+    async def look(self) -> None:
+        """Refresh if something is said to have changed. A failure is only logged and tried
+        again later: it is not that of the command which happens to run."""
+        if not self.stale:
+            return
+        try:
+            await self.refresh()
+        except MailError as error:
+            self.stale = True
+            self.connection.note("news could not be read", error=error.text)
+
     async def finish(self, spec: CommandSpec) -> None:
         """Tell what changed, at the end of a command and before its tagged response (T3)."""
         if self.view is None:
             return
-        if self.stale:
-            await self.refresh()
+        await self.look()
         if not self.view.is_current:
-            self.send(self.view.drain(allow_expunge=spec.breaks_seqs, with_uid=spec.by_uid))
+            self.send(
+                self.view.drain(
+                    allow_expunge=spec.breaks_seqs,
+                    allow_arrivals=spec.tells_arrivals or not self.works_around(DELAY_NEWMAIL),
+                    with_uid=spec.by_uid,
+                )
+            )
+
+    def works_around(self, weakness: str) -> bool:
+        """Say whether a workaround for weak clients is switched on (T55)."""
+        return weakness in self.settings.workarounds
 
     def closed(self) -> None:
         """The connection is gone: give everything back."""

@@ -7,6 +7,16 @@ import attrs
 from mailserver import __version__
 from mailserver.wire.imap.reader import AFTER_LOGIN, BEFORE_LOGIN, Limits
 
+DELAY_NEWMAIL = "delay-newmail"
+"""Workaround: EXISTS and EXPUNGE only at NOOP, CHECK, IDLE; some clients lose them."""
+TB_LSUB_FLAGS = "tb-lsub-flags"
+r"""Workaround: LSUB marks names that cannot be selected with `\Noselect`."""
+TB_EXTRA_MAILBOX_SEP = "tb-extra-mailbox-sep"
+"""Workaround: a delimiter at the end of a name is dropped; always so here."""
+
+WORKAROUNDS = frozenset({DELAY_NEWMAIL, TB_LSUB_FLAGS, TB_EXTRA_MAILBOX_SEP})
+"""All that can be switched on (T55)."""
+
 
 @attrs.frozen
 class ImapSettings:
@@ -28,6 +38,8 @@ class ImapSettings:
         working_interval: seconds after which a running command says so; 0 for never (T53).
         auth_response: octets of one line in AUTHENTICATE, base64 (S3).
         disabled_capabilities: not offered to anybody, upper case.
+        workarounds: for weak clients, of `WORKAROUNDS`; none by default (T55).
+        trace: log every command, without passwords (CGP-1).
         input_buffer: octets that may wait behind a running command before the transport is
             paused.
     """
@@ -47,4 +59,6 @@ class ImapSettings:
     working_interval: float = 30.0
     auth_response: int = 65536
     input_buffer: int = 65536
+    workarounds: frozenset[str] = frozenset()
+    trace: bool = False
     disabled_capabilities: frozenset[bytes] = frozenset()

@@ -341,12 +341,15 @@ class View:
             and not self._owed
         )
 
-    def drain(self, *, allow_expunge: bool, with_uid: bool = False) -> list[bytes]:
+    def drain(
+        self, *, allow_expunge: bool, allow_arrivals: bool = True, with_uid: bool = False
+    ) -> list[bytes]:
         """Tell what changed in the image since the last time.
 
         Args:
             allow_expunge: the client may be sent EXPUNGE now; never while it waits for
                 FETCH, STORE or SEARCH (RFC 3501 §7.4.1, T3). Arrivals wait with it.
+            allow_arrivals: without it both wait (T55).
             with_uid: put the UID into each FETCH line (T15).
 
         Returns:
@@ -357,10 +360,11 @@ class View:
             return []
         self._look()
         lines: list[bytes] = []
-        if self._gone and allow_expunge:
-            self._tell_expunges(lines)
-        if not self._gone:
-            self._tell_arrivals(lines)
+        if allow_arrivals:
+            if self._gone and allow_expunge:
+                self._tell_expunges(lines)
+            if not self._gone:
+                self._tell_arrivals(lines)
         if self._owed:
             lines += self.keyword_news()
             self._tell_flags(lines, with_uid)

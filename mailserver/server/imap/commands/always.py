@@ -44,7 +44,7 @@ _LOGGED = ("name", "version", "os", "os-version", "vendor")
 
 SPECS = (
     CommandSpec(b"CAPABILITY", parse_capability, capability, ANY),
-    CommandSpec(b"NOOP", parse_noop, noop, ANY),
+    CommandSpec(b"NOOP", parse_noop, noop, ANY, tells_arrivals=True),
     CommandSpec(b"LOGOUT", parse_logout, logout, ANY),
     CommandSpec(b"ID", parse_id, identify, ANY, needs=b"ID"),
 )

@@ -23,8 +23,7 @@ async def idle(session: Session, command: commands.Idle) -> Status:
     session.stale = True  # what changed since the last command is told at once (DOV-3)
     alive_at = next_keepalive(session)
     while True:
-        if session.stale:
-            await session.refresh()
+        await session.look()
         if session.view is not None:
             session.send(session.view.drain(allow_expunge=True))
         now = session.services.clock.seconds()

@@ -17,6 +17,7 @@ from mailserver.model.mailbox import MailboxInfo, MailboxStatus
 from mailserver.model.names import DELIMITER, INBOX, ListPattern, parents
 from mailserver.server.imap.registry import LOGGED_IN, CommandSpec
 from mailserver.server.imap.session import Session
+from mailserver.server.imap.settings import TB_LSUB_FLAGS
 from mailserver.wire.imap import commands, responses
 from mailserver.wire.imap.commands import ListReturn, ListSelect, StatusAtt
 from mailserver.wire.imap.grammar.list import parse_list, parse_lsub, parse_status
@@ -157,6 +158,7 @@ async def lsub(session: Session, command: commands.Lsub) -> None:
     not subscribed but lead to one that is, as `\Noselect` (RFC 3501 §6.3.9)."""
     subscribed = await session.store.subscriptions(session.who)
     pattern = ListPattern.joined(command.reference, command.pattern)
+    shown: dict[str, tuple[str, ...]]
     shown = {name: () for name in subscribed if pattern.matches(name)}
     leading: dict[str, tuple[str, ...]] = {}
     if pattern.pattern.endswith("%"):
@@ -164,6 +166,10 @@ async def lsub(session: Session, command: commands.Lsub) -> None:
         leading = {
             name: ("\\Noselect",) for name in levels if name not in shown and pattern.matches(name)
         }
+    if session.works_around(TB_LSUB_FLAGS):
+        mailboxes = await session.store.mailboxes(session.who)
+        selectable = {mailbox.name for mailbox in mailboxes if mailbox.selectable}
+        shown = {name: () if name in selectable else ("\\Noselect",) for name in shown}
     found = {**shown, **leading}
     for name in sorted(found, key=_inbox_first):
         session.respond(responses.MailboxList(found[name], DELIMITER, name, lsub=True))

@@ -56,5 +56,5 @@ SPECS = (
     CommandSpec(b"SELECT", parse_select, select, LOGGED_IN),
     CommandSpec(b"EXAMINE", parse_examine, select, LOGGED_IN),
     CommandSpec(b"UNSELECT", parse_unselect, unselect, SELECTED, needs=b"UNSELECT"),
-    CommandSpec(b"CHECK", parse_check, check, SELECTED),
+    CommandSpec(b"CHECK", parse_check, check, SELECTED, tells_arrivals=True),
 )
