@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.service.config import ConfigurationError, Settings, load
-from mailserver.service.installation import Installation
+from mailserver.service.installation import Installation, installation_settings
 
 T = TypeVar("T")
 
@@ -100,8 +100,6 @@ def run(context: click.Context, work: Callable[[Installation], Awaitable[T]]) ->
     """
     from twisted.internet import reactor as installed
 
-    from mailserver.service.wiring import installation_settings
-
     reactor: Any = installed
     settings = settings_of(context)
     os.umask(0o077)
@@ -141,7 +139,9 @@ def _fail_with(error: BaseException | None) -> NoReturn:
     if isinstance(error, CancelledError):
         fail("interrupted; what was done stays, run the command again to go on", EX_INTERRUPTED)
     if isinstance(error, MailError):
-        fail(error.text, EXIT_CODES.get(error.kind, 1))
+        known = error.subject is None or error.subject in error.text
+        text = error.text if known else f"{error.subject}: {error.text}"
+        fail(text, EXIT_CODES.get(error.kind, 1))
     if isinstance(error, OSError | click.ClickException):
         fail(str(error))
     assert error is not None

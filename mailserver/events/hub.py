@@ -405,7 +405,7 @@ class HubClient:
         Returns:
             False if there is no server, or it did not answer in time.
         """
-        if self._service is None:
+        if self._service is None or (self._server is None and not self._path.exists()):
             return False
         waiting: Deferred[Any] = self._service.whenConnected(failAfterFailures=1)
         waiting.addTimeout(timeout, self._reactor)

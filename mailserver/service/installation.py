@@ -22,8 +22,11 @@ from mailserver.auth.passwords import HashParameters, Passwords
 from mailserver.auth.pool import FairPool
 from mailserver.auth.throttle import Throttle, ThrottleLimits
 from mailserver.errors import ErrorKind, MailError
-from mailserver.events.bus import FULL_COVERAGE, Coverage, EventBus
+from mailserver.events.bus import FULL_COVERAGE, Coverage, EventBus, coverage
 from mailserver.events.hub import HubClient, HubServer
+from mailserver.model.networks import Networks
+from mailserver.service import options as o
+from mailserver.service.config import Settings
 from mailserver.store.directory import Directory
 from mailserver.store.limits import StoreLimits
 from mailserver.store.mailstore import MailStore, open_store
@@ -72,6 +75,52 @@ class InstallationSettings:
     remembered: int = 10_000
     remembered_for: float = 3600.0
     coverage: Coverage = FULL_COVERAGE
+
+
+def installation_settings(settings: Settings) -> InstallationSettings:
+    """The part of the configuration that concerns the data directory."""
+    store_admins = settings[o.STORE_ADMINS]
+    trusted = settings[o.TRUSTED_HOSTS]
+    return InstallationSettings(
+        data=settings.data,
+        default_domain=settings[o.DEFAULT_DOMAIN],
+        login_separators=settings[o.LOGIN_SEPARATOR],
+        store_admins=frozenset(store_admins),
+        limits=StoreLimits(
+            max_message_size=settings[o.MAX_MESSAGE_SIZE],
+            mailboxes=settings[o.MAX_MAILBOXES],
+            subscriptions=settings[o.MAX_SUBSCRIPTIONS],
+            keywords=settings[o.MAX_KEYWORDS],
+            tombstones=settings[o.MAX_TOMBSTONES],
+            messages_per_append=settings[o.MAX_APPENDED],
+        ),
+        writers=settings[o.WRITER_THREADS],
+        throttle=ThrottleLimits(
+            first_delay=settings[o.THROTTLE_FIRST_DELAY],
+            max_delay=settings[o.THROTTLE_MAX_DELAY],
+            window=settings[o.THROTTLE_WINDOW],
+            max_wait=settings[o.THROTTLE_MAX_WAIT],
+            max_entries=settings[o.THROTTLE_ENTRIES],
+            trusted=Networks.of(trusted),
+        ),
+        hashes=HashParameters(
+            time_cost=settings[o.ARGON2_TIME],
+            memory_cost=settings[o.ARGON2_MEMORY] // 1024,
+            parallelism=settings[o.ARGON2_PARALLELISM],
+            scram_iterations=settings[o.SCRAM_ITERATIONS],
+            scram_sha1=settings[o.SCRAM_SHA1],
+        ),
+        hash_threads=settings[o.AUTH_THREADS],
+        hashes_waiting=settings[o.AUTH_QUEUE],
+        hashes_waiting_per_client=settings[o.AUTH_QUEUE_PER_ADDRESS],
+        remembered=settings[o.AUTH_REMEMBERED],
+        remembered_for=settings[o.AUTH_REMEMBERED_FOR],
+        coverage=coverage(
+            settings[o.NOTIFY_PLUGIN],
+            settings[o.NOTIFY_NONE_INBOX],
+            settings[o.NOTIFY_ENS_EVENT_KEY],
+        ),
+    )
 
 
 class Installation:

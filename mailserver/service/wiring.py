@@ -25,10 +25,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from mailserver import __version__
-from mailserver.auth.passwords import HashParameters
-from mailserver.auth.throttle import ThrottleLimits
 from mailserver.errors import MailError
-from mailserver.events.bus import coverage
 from mailserver.model.networks import Networks
 from mailserver.server.connection import Connection
 from mailserver.server.imap.commands import MODULES
@@ -40,7 +37,7 @@ from mailserver.server.lmtp.protocol import LmtpFactory
 from mailserver.server.lmtp.session import LmtpSettings
 from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Problem, Settings
-from mailserver.service.installation import Installation, InstallationSettings
+from mailserver.service.installation import Installation, installation_settings
 from mailserver.service.listeners import (
     Listener,
     StartFault,
@@ -52,7 +49,6 @@ from mailserver.service.logging import set_level
 from mailserver.service.monitor import SessionLimits, SessionMonitor
 from mailserver.service.options import Applies
 from mailserver.service.tls import CertificateFault, ServerTls
-from mailserver.store.limits import StoreLimits
 from mailserver.wire.imap.reader import Limits
 from mailserver.wire.lmtp.grammar import Leniency
 
@@ -75,52 +71,6 @@ def give_up(text: str, code: int) -> NoReturn:
 
 
 # -- what the options mean ------------------------------------------------------
-
-
-def installation_settings(settings: Settings) -> InstallationSettings:
-    """The part that concerns the data directory."""
-    store_admins = settings[o.STORE_ADMINS]
-    trusted = settings[o.TRUSTED_HOSTS]
-    return InstallationSettings(
-        data=settings.data,
-        default_domain=settings[o.DEFAULT_DOMAIN],
-        login_separators=settings[o.LOGIN_SEPARATOR],
-        store_admins=frozenset(store_admins),
-        limits=StoreLimits(
-            max_message_size=settings[o.MAX_MESSAGE_SIZE],
-            mailboxes=settings[o.MAX_MAILBOXES],
-            subscriptions=settings[o.MAX_SUBSCRIPTIONS],
-            keywords=settings[o.MAX_KEYWORDS],
-            tombstones=settings[o.MAX_TOMBSTONES],
-            messages_per_append=settings[o.MAX_APPENDED],
-        ),
-        writers=settings[o.WRITER_THREADS],
-        throttle=ThrottleLimits(
-            first_delay=settings[o.THROTTLE_FIRST_DELAY],
-            max_delay=settings[o.THROTTLE_MAX_DELAY],
-            window=settings[o.THROTTLE_WINDOW],
-            max_wait=settings[o.THROTTLE_MAX_WAIT],
-            max_entries=settings[o.THROTTLE_ENTRIES],
-            trusted=Networks.of(trusted),
-        ),
-        hashes=HashParameters(
-            time_cost=settings[o.ARGON2_TIME],
-            memory_cost=settings[o.ARGON2_MEMORY] // 1024,
-            parallelism=settings[o.ARGON2_PARALLELISM],
-            scram_iterations=settings[o.SCRAM_ITERATIONS],
-            scram_sha1=settings[o.SCRAM_SHA1],
-        ),
-        hash_threads=settings[o.AUTH_THREADS],
-        hashes_waiting=settings[o.AUTH_QUEUE],
-        hashes_waiting_per_client=settings[o.AUTH_QUEUE_PER_ADDRESS],
-        remembered=settings[o.AUTH_REMEMBERED],
-        remembered_for=settings[o.AUTH_REMEMBERED_FOR],
-        coverage=coverage(
-            settings[o.NOTIFY_PLUGIN],
-            settings[o.NOTIFY_NONE_INBOX],
-            settings[o.NOTIFY_ENS_EVENT_KEY],
-        ),
-    )
 
 
 def imap_settings(settings: Settings) -> ImapSettings:
