@@ -50,6 +50,10 @@ FORMAT = 1
 MAX_ADDRESSES = 10_000
 """Members of one address list in an envelope."""
 
+MAX_VALUE = 64 << 10
+"""Octets of a value that is shown as one string (a subject, a date, a description); the
+whole can be fetched with the header."""
+
 MAX_LANGUAGES = 20
 """Tags of one Content-Language."""
 
@@ -77,6 +81,7 @@ def describe(octets: Octets) -> Description:
     first_from = addresses.first(b"from")
     first_to = addresses.first(b"to")
     ids = parse_message_ids(message.fields.get(b"message-id", b""))
+    subject = message.fields.get(b"subject", b"")[:MAX_VALUE]
     return Description(
         format=FORMAT,
         size=len(buffer),
@@ -88,7 +93,7 @@ def describe(octets: Octets) -> Description:
         header_index=pack_fields(message.header, buffer[: min(fields_end, MAX_HEADER)], fields_end),
         sent_seconds=sent.seconds if sent else None,
         sent_day=sent.day if sent else None,
-        base_subject=_sort_key(base_subject(decode_words(message.fields.get(b"subject", b"")))),
+        base_subject=_sort_key(base_subject(decode_words(subject))),
         from_mailbox=_mailbox_key(first_from),
         to_mailbox=_mailbox_key(first_to),
         cc_mailbox=_mailbox_key(addresses.first(b"cc")),
@@ -160,7 +165,7 @@ def _nstring(value: bytes | None) -> bytes:
 
 def _text_field(value: bytes | None) -> bytes:
     """A field's value on one line, runs of blanks made one; NIL if the field is not there."""
-    return _NIL if value is None else _quoted(b" ".join(unfold(value).split()))
+    return _NIL if value is None else _quoted(b" ".join(unfold(value[:MAX_VALUE]).split()))
 
 
 # --- envelope -----------------------------------------------------------------------
@@ -227,7 +232,7 @@ def _envelope(message: Part, addresses: _Addresses) -> bytes:
 
 def _raw_field(value: bytes | None) -> bytes:
     """A field's value on one line, its blanks kept; NIL if the field is not there."""
-    return _NIL if value is None else _quoted(unfold(value))
+    return _NIL if value is None else _quoted(unfold(value[:MAX_VALUE]))
 
 
 # --- body structure -----------------------------------------------------------------

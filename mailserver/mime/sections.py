@@ -151,11 +151,10 @@ class SectionIndex:
                 index, is_message = index + 1, True
                 row = self._rows[index]
             if row.kind == Kind.MULTIPART:
-                for number, child in self._children(index):
-                    if number == wanted:
-                        index = child
-                        break
-                else:
+                index, number = index + 1, 1
+                while number < wanted and index < row.after:
+                    index, number = self._rows[index].after, number + 1
+                if wanted < 1 or index >= row.after:
                     return None
             elif not is_message or wanted != 1:
                 return None

@@ -53,7 +53,7 @@ MAX_LOOKALIKES = 100_000
 
 
 MAX_SEARCHED = 64 << 20
-"""Octets, beside three times the message's own, that are searched for delimiters: an inner
+"""Octets, beside twice the message's own, that are searched for delimiters: an inner
 multipart is searched again, so many large ones inside one another would cost seconds. What
 is not searched any more is described as octets."""
 
@@ -156,7 +156,7 @@ class _Parser:
         self._buffer = buffer
         self._headers_left = MAX_HEADERS
         self._lookalikes_left = MAX_LOOKALIKES
-        self._searched_left = MAX_SEARCHED + 3 * len(buffer)
+        self._searched_left = MAX_SEARCHED + 2 * len(buffer)
 
     def parse(self) -> list[Part]:
         parts: list[Part] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import resource
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -23,6 +24,7 @@ from mailserver.mime.words import decode_words, encode_words
 from tests.mime.values import crlf, read
 
 MB = 1 << 20
+SECOND = 3.0 if sys.gettrace() else 1.0  # measuring coverage makes Python itself slower
 
 
 def nested(depth: int) -> bytes:
@@ -95,8 +97,8 @@ def test_hostile_mail_is_cheap_and_every_section_answers(mail: bytes) -> None:
     described = time.process_time()
     search_text(mail)
     searched = time.process_time()
-    assert described - started < 1.0
-    assert searched - described < 1.0
+    assert described - started < SECOND
+    assert searched - described < SECOND
     index = SectionIndex.unpack(description.sections)
     paths = index.paths()
     assert len(paths) <= MAX_PARTS
@@ -110,7 +112,7 @@ def test_hostile_mail_is_cheap_and_every_section_answers(mail: bytes) -> None:
     assert selected.endswith(b"\r\n")
     assert prefixed(description, b"A: b\r\n").size == len(mail) + 6
     read(description.envelope)
-    assert time.process_time() - searched < 1.0
+    assert time.process_time() - searched < SECOND
 
 
 @pytest.mark.parametrize("function", [describe, search_text])
