@@ -100,6 +100,25 @@ def timed(server: Rig, client: Client, sink: Sink, command: str) -> tuple[float,
     return spent * 1e3, used * 1e3, sink.size - before
 
 
+EACH = (
+    "FETCH {n} (UID BODY.PEEK[])",
+    "FETCH {n} (UID FLAGS ENVELOPE)",
+    "UID FETCH {n} FLAGS",
+    "UID STORE {n} +FLAGS.SILENT (\\Answered)",
+    "UID SEARCH UID {n} UNSEEN",
+)
+"""Run for one message after the other."""
+
+
+def each(server: Rig, client: Client, sink: Sink, command: str, count: int) -> None:
+    """Print how many of a command are run in a second."""
+    started, used = time.perf_counter(), time.thread_time()
+    for n in range(1, count + 1):
+        timed(server, client, sink, command.format(n=n))
+    spent, used = time.perf_counter() - started, time.thread_time() - used
+    print(f"{count / spent:8.0f} per s, {used / count * 1e6:6.0f} µs computed  {command}")
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     profiled = int(sys.argv[3]) if "--profile" in sys.argv else None
@@ -129,6 +148,9 @@ def main() -> None:
             )
             if profiled is not None:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(25)
+        if profiled is None:
+            for command in EACH:
+                each(server, client, sink, command, min(count, 2000))
 
 
 if __name__ == "__main__":
