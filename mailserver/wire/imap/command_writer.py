@@ -77,7 +77,14 @@ class Pieces:
 
     def mailbox(self, name: str) -> None:
         """Add a mailbox name (T21)."""
-        self.astring(name.encode("utf-8") if self._utf8 else mutf7.encode(name))
+        self.astring(self._name(name))
+
+    def pattern(self, pattern: str) -> None:
+        """Add a mailbox name with wildcards."""
+        self.string(self._name(pattern))
+
+    def _name(self, name: str) -> bytes:
+        return name.encode("utf-8") if self._utf8 else mutf7.encode(name)
 
     def list_of(self, items: Iterable[Any], add: Callable[[Any], None]) -> None:
         """Add a list in parentheses."""
@@ -228,9 +235,9 @@ def _list(out: Pieces, command: c.List) -> None:
     out.mailbox(command.reference)
     out.add(b" ")
     if len(command.patterns) == 1:
-        _pattern(out, command.patterns[0])
+        out.pattern(command.patterns[0])
     else:
-        out.list_of(command.patterns, lambda pattern: _pattern(out, pattern))
+        out.list_of(command.patterns, out.pattern)
     options = [option.value for option in c.ListReturn if option in command.returns]
     if command.status:
         options.append(b"STATUS " + _attributes(command.status))
@@ -238,15 +245,11 @@ def _list(out: Pieces, command: c.List) -> None:
         out.add(b" RETURN (%b)" % b" ".join(options))
 
 
-def _pattern(out: Pieces, pattern: str) -> None:
-    out.string(mutf7.encode(pattern))
-
-
 def _lsub(out: Pieces, command: c.Lsub) -> None:
     out.add(b"LSUB ")
     out.mailbox(command.reference)
     out.add(b" ")
-    _pattern(out, command.pattern)
+    out.pattern(command.pattern)
 
 
 def _append(out: Pieces, command: c.Append) -> None:

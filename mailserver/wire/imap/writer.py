@@ -327,13 +327,9 @@ def _fetch_datum(item: r.FetchDatum) -> bytes:
         case r.BinarySizeItem(section, size):
             return b"%b %d" % (section_label(section), size)
         case r.SectionItem(section, octets):
-            return b"%b %b" % (section_label(section), _section_octets(octets))
-
-
-def _section_octets(octets: bytes | None) -> bytes:
-    if octets is not None and b"\0" in octets:
-        return literal8(octets)  # BINARY only; `literal` would refuse it
-    return nstring(octets)
+            if octets is not None and b"\0" in octets and isinstance(section, BinarySection):
+                return b"%b %b" % (section_label(section), literal8(octets))
+            return b"%b %b" % (section_label(section), nstring(octets))
 
 
 # -- whole responses ---------------------------------------------------------------------

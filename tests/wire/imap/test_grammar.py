@@ -182,6 +182,9 @@ def test_utf8_names_once_enabled() -> None:
     for name in ("Entwürfe & mehr", "R&D", "x"):
         [piece] = write_command(b"a", c.Select(name), literal_plus=True, utf8=True)
         assert parse(piece.removesuffix(b"\r\n"), dialect) == c.Select(name)
+    patterns = c.Lsub("é", "&*")
+    [piece] = write_command(b"a", patterns, literal_plus=True, utf8=True)
+    assert parse(piece.removesuffix(b"\r\n"), dialect) == patterns
 
 
 def test_unknown_charset() -> None:

@@ -290,6 +290,7 @@ def test_a_continuation_has_its_space() -> None:
         r.Unknown(b"X", b"X"),
         fetch(1, r.SectionItem(BodySection(), b"x"), r.FlagsItem(("(",))),
         fetch(1, r.EnvelopeItem(r.Envelope(subject=b"a\0b"))),
+        fetch(1, r.SectionItem(BodySection(), b"a\0b")),  # a literal8 nobody asked for
     ],
 )
 def test_nothing_breaks_out_of_its_place(response: r.Response) -> None:
