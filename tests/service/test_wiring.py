@@ -1,0 +1,313 @@
+"""What the options mean, and the service's life without a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import TestCase
+
+from mailserver.errors import MailError
+from mailserver.service import options as o
+from mailserver.service.config import ConfigurationError, Settings, load
+from mailserver.service.installation import Installation, InstallationSettings
+from mailserver.service.listeners import StartFault, TcpListener, UnixListener, everywhere
+from mailserver.service.tls import ensure_self_signed
+from mailserver.service.wiring import (
+    Server,
+    imap_settings,
+    installation_settings,
+    listeners,
+    lmtp_settings,
+    load_tls,
+    session_limits,
+    warnings,
+)
+
+
+def settings(**options: str) -> Settings:
+    return load(None, {name.replace("__", "."): value for name, value in options.items()})
+
+
+def listened(given: Settings, has_tls: bool = True) -> list[tuple[str, str, int]]:
+    return [
+        (one.service, one.address, one.number)
+        for one in listeners(given, has_tls)
+        if isinstance(one, TcpListener)
+    ]
+
+
+def test_the_defaults_listen_on_the_usual_ports() -> None:
+    """SUN-2, SUN-3; LMTP stays on loopback, for whoever can connect can deliver."""
+    assert listened(settings(service__imap__address="192.0.2.1")) == [
+        ("imap", "192.0.2.1", 143),
+        ("imaps", "192.0.2.1", 993),
+        ("lmtp", "127.0.0.1", 24),
+    ]
+    assert [one for one in listened(settings()) if one[0] == "imap"] == [
+        ("imap", address, 143) for address in everywhere()
+    ]
+
+
+def test_no_tls_port_without_a_certificate() -> None:
+    """SUN-3, SUN-4."""
+    assert "imaps" not in [service for service, _, _ in listened(settings(), has_tls=False)]
+
+
+@pytest.mark.parametrize(
+    ("option", "gone"),
+    [
+        ("service__imap__enable", {"imap", "imaps"}),
+        ("service__imap__enablesslport", {"imaps"}),
+        ("service__lmtp__enable", {"lmtp"}),
+        ("service__lmtp__enabletcp", {"lmtp"}),
+    ],
+)
+def test_what_is_disabled_does_not_listen(option: str, gone: set[str]) -> None:
+    """SUN-1."""
+    services = {service for service, _, _ in listened(settings(**{option: "no"}))}
+    assert services == {"imap", "imaps", "lmtp"} - gone
+
+
+def test_lmtp_on_the_smtp_port_is_refused() -> None:
+    """T46, RFC 2033 §5."""
+    with pytest.raises(ConfigurationError, match=r"service\.lmtp\.port.* must not be 25"):
+        settings(service__lmtp__port="25")
+
+
+def test_a_unix_socket_for_lmtp(tmp_path: Path) -> None:
+    given = settings(service__lmtp__unixsocket=str(tmp_path / "s"), service__lmtp__unixmode="0600")
+    [unix] = [one for one in listeners(given, False) if isinstance(one, UnixListener)]
+    assert (unix.path, unix.mode) == (tmp_path / "s", 0o600)
+
+
+def test_options_reach_the_services() -> None:
+    given = settings(
+        service__imap__banner="hello",
+        service__imap__plaintextmincipher="128",
+        service__imap__maxline="16KiB",
+        service__imap__maxbadbeforelogin="7",
+        service__lmtp__overquota="permanent",
+        service__lmtp__workarounds="mailbox-for-path",
+        service__lmtp__maxrecipients="123",
+        local__hostname="mail.example.org",
+        service__defaultdomain="example.org",
+        store__admins="root@example.org",
+        store__maxmessagesize="1MiB",
+        auth__argon2__memory="8MiB",
+        service__trustedhosts="192.0.2.0/24",
+        service__imap__maxsessions="12",
+    )
+    imap = imap_settings(given)
+    assert imap.banner == "hello"  # SUN-5
+    assert imap.plaintext_min_cipher == 128  # SUN-11
+    assert imap.after_login.line == 16384
+    assert imap.bad_before_login == 7
+    lmtp = lmtp_settings(given)
+    assert lmtp.hostname == "mail.example.org"
+    assert not lmtp.over_quota_is_temporary  # T47
+    assert lmtp.leniency.mailbox_for_path  # T55
+    assert not lmtp.leniency.whitespace_before_path
+    assert lmtp.max_recipients == 123
+    installation = installation_settings(given)
+    assert installation.default_domain == "example.org"
+    assert installation.store_admins == {"root@example.org"}
+    assert installation.limits.max_message_size == 2**20
+    assert installation.hashes.memory_cost == 8 * 1024  # KiB
+    assert "192.0.2.9" in installation.throttle.trusted
+    assert session_limits(given).per_service["imap"] == 12  # SUN-30
+
+
+def test_banners_name_product_and_version_by_default() -> None:
+    """SUN-5."""
+    assert imap_settings(settings()).banner.startswith("mailserver ")
+    assert lmtp_settings(settings()).banner.startswith("mailserver ")
+
+
+WARNINGS = [
+    ("silent", {"service__imap__address": "127.0.0.1"}, True, ""),
+    ("in_clear", {}, True, "in clear: service.imap.plaintextmincipher is 0"),
+    ("in_clear_but_off", {"service__imap__enable": "no"}, True, ""),
+    ("tls_first", {"service__imap__plaintextmincipher": "1"}, True, ""),
+    (
+        "no_login",
+        {"service__imap__plaintextmincipher": "1"},
+        False,
+        "nobody can log in: service.imap.plaintextmincipher asks for TLS and there is no"
+        " tls.certificate",
+    ),
+    (
+        "no_idle",
+        {"service__imap__address": "::1", "local__store__notifyplugin__noneinbox__enable": "0"},
+        True,
+        "IDLE is not offered: local.store.notifyplugin.noneinbox.enable is 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "has_tls", "said"), [w[1:] for w in WARNINGS], ids=[w[0] for w in WARNINGS]
+)
+def test_warnings(options: dict[str, str], has_tls: bool, said: str) -> None:
+    """SUN-11, SUN-51: the administrator is told at the start."""
+    found = list(warnings(settings(**options), has_tls))
+    assert len(found) == bool(said)
+    assert not said or said in found[0]
+
+
+def test_certificates_are_named_by_their_option(tmp_path: Path) -> None:
+    """S14."""
+    files = ensure_self_signed(tmp_path, ["localhost"])
+    cert, key = str(files.certificate), str(files.key)
+    assert load_tls(settings()) is None
+    assert load_tls(settings(tls__certificate=cert, tls__key=key)) is not None
+    for options, place, option in [
+        ({"tls__certificate": str(tmp_path / "x"), "tls__key": key}, tmp_path / "x", "certificate"),
+        ({"tls__certificate": cert, "tls__key": cert}, files.certificate, "key"),
+        # one file for both: then it is the only option to look at
+        ({"tls__certificate": cert}, files.certificate, "certificate"),
+    ]:
+        with pytest.raises(ConfigurationError) as caught:
+            load_tls(settings(**options))
+        [problem] = caught.value.problems
+        assert (problem.place, problem.option) == (str(place), f"tls.{option}")
+
+
+def test_listeners_say_what_is_wrong(tmp_path: Path) -> None:
+    first = TcpListener("imap", "127.0.0.1", 0, "service.imap.port")
+    first.bind()
+    second = TcpListener("imap", "127.0.0.1", first.port, "service.imap.port")
+    expected = (
+        rf"cannot listen on 127\.0\.0\.1 port {first.port} \(service\.imap\.port\): another program"
+    )
+    with pytest.raises(StartFault, match=expected):
+        second.bind()
+    first.stop()
+    second.bind()
+    assert second.port
+    second.stop()
+    assert second.port == 0
+    with pytest.raises(StartFault, match="Cannot assign requested address"):
+        TcpListener("imap", "192.0.2.1", 0, "x").bind()
+
+
+def test_ipv6_listeners_leave_ipv4_alone() -> None:
+    """Both wildcards can be listened on at one port."""
+    if "::" not in everywhere():
+        pytest.skip("no IPv6 here")
+    four = TcpListener("imap", "0.0.0.0", 0, "x")
+    four.bind()
+    six = TcpListener("imap", "::", four.port, "x")
+    six.bind()
+    four.stop()
+    six.stop()
+
+
+def coroutine(function: Any) -> Any:
+    """A test that is a coroutine."""
+    return lambda self: Deferred.fromCoroutine(function(self))
+
+
+class Life(TestCase):
+    """A server in this process, on this reactor."""
+
+    def server(self, **options: str) -> Server:
+        from twisted.internet import reactor
+
+        data = self.mktemp()
+        return Server(
+            settings(
+                local__datadirectory=data,
+                service__imap__address="127.0.0.1",
+                service__imap__port="0",
+                service__lmtp__port="0",
+                **options,
+            ),
+            reactor,
+        )
+
+    @coroutine
+    async def test_start_and_stop(self) -> None:
+        """R18: the ports are free afterwards, and the data are closed."""
+        server = self.server()
+        server.privilegedStartService()
+        bound = server.ports()
+        self.assertEqual(set(bound), {"imap", "lmtp"})
+        self.assertIsNone(server.installation)  # nothing is opened with privileges
+        server.startService()
+        self.assertEqual(server.ports(), bound)
+        self.assertIsNotNone(server.installation)
+        await server.stopService()
+        self.assertIsNone(server.installation)
+        for number in bound.values():
+            again = TcpListener("imap", "127.0.0.1", number, "x")
+            again.bind()
+            await again.stop()
+
+    @coroutine
+    async def test_a_start_that_fails_leaves_nothing(self) -> None:
+        taken = TcpListener("lmtp", "127.0.0.1", 0, "x")
+        taken.bind()
+        server = self.server()
+        server._settings = settings(
+            service__imap__address="127.0.0.1",
+            service__imap__port="0",
+            service__lmtp__port=str(taken.port),
+        )
+        with self.assertRaises(StartFault):
+            server.bind()
+        self.assertEqual(server.ports(), {})
+        await taken.stop()
+
+    @coroutine
+    async def test_one_server_and_any_number_of_commands(self) -> None:
+        """SUN-50: commands open the same data beside the server; a second server cannot."""
+        from twisted.internet import reactor
+
+        server = self.server()
+        server.startService()
+        data = server._settings.data
+        with self.assertRaises(MailError):
+            await Installation.open(InstallationSettings(data), reactor, serves=True)
+        command = await Installation.open(InstallationSettings(data), reactor)
+        self.assertEqual(await command.directory.accounts(), [])
+        await command.stop()
+        await server.stopService()
+
+    @coroutine
+    async def test_reload(self) -> None:
+        """What a reload can change acts on new connections; the rest is named."""
+        server = self.server()
+        server.startService()
+        events: list[dict[str, Any]] = []
+        server.log = type(server.log)(observer=events.append)  # type: ignore[arg-type]
+        data = str(server._settings.data)
+        fresh = {
+            "local__datadirectory": data,
+            "service__imap__address": "127.0.0.1",
+            "service__imap__port": "1143",
+            "service__lmtp__port": "0",
+            "service__imap__banner": "changed",
+            "service__defaultdomain": "example.org",
+            "service__lmtp__maxrecipients": "100",
+        }
+        server._reread = lambda: settings(**fresh)
+        server.reload_configuration()
+        installation = server.installation
+        assert installation is not None
+        self.assertEqual(installation.directory.default_domain, "example.org")
+        self.assertEqual(server._factories["imap"].services.settings.banner, "changed")
+        self.assertEqual(server._factories["lmtp"].settings.max_recipients, 100)
+        [named] = [event["options"] for event in events if "options" in event]
+        self.assertEqual(named, o.IMAP_PORT.name)
+
+        def broken() -> Settings:
+            return settings(service__imap__banner="bad\nbanner")
+
+        server._reread = broken
+        server.reload_configuration()
+        self.assertEqual(server._factories["imap"].services.settings.banner, "changed")
+        server._reread = None
+        await server.stopService()
