@@ -26,7 +26,8 @@ from mailserver.wire.imap.grammar.list import parse_list, parse_lsub, parse_stat
 
 
 async def list_mailboxes(session: Session, command: commands.List) -> None:
-    """Answer LIST, with a STATUS line after each mailbox if asked (T22, T24)."""
+    """Answer LIST, one line at most for each name (RFC 5258 §3.3), with a STATUS line after
+    it if asked (T22, T24)."""
     if command.patterns == ("",) and not command.extended:
         # Asks for the delimiter and the root of the reference, which is empty (T22).
         session.respond(responses.MailboxList(("\\Noselect",), DELIMITER, ""))
@@ -36,18 +37,64 @@ async def list_mailboxes(session: Session, command: commands.List) -> None:
         names = attrs.evolve(
             names, subscribed=frozenset(await session.store.subscriptions(session.who))
         )
-    for answer in answers(names, command):
-        mailbox = names.mailboxes.get(answer.mailbox)
-        status = None
-        if command.status and mailbox is not None and mailbox.selectable:
-            try:
-                status = await _status_response(session, mailbox, command.status)
-            except MailError:  # RFC 5819 §2: shown as one that cannot be selected
-                answer = attrs.evolve(answer, attributes=(*answer.attributes, "\\NoSelect"))
-        session.respond(answer)
-        if status is not None:
-            session.respond(status)
+    patterns = [
+        ListPattern.joined(command.reference, pattern) for pattern in command.patterns if pattern
+    ]
+    chosen = _selected(names, command.select)
+    shown = await _matching(session, chosen, patterns)
+    below: Collection[str] = ()
+    child_info: tuple[str, ...] = ()
+    if ListSelect.RECURSIVEMATCH in command.select:
+        below = _levels_above(chosen)
+        child_info = tuple(
+            option.value.decode() for option in ListSelect if option in command.select & _CRITERIA
+        )
+        # A name that is not chosen itself is told only for one below it that is not told
+        # (RFC 5258 §3.5).
+        shown |= await _matching(session, _levels_above(chosen - shown), patterns)
+    elif not command.select & _CRITERIA and any(p.pattern.endswith("%") for p in patterns):
+        shown |= await _matching(session, names.missing_levels, patterns)
+    for name in sorted(shown, key=_inbox_first):
+        answer = responses.MailboxList(
+            tuple(_attributes(names, name, command)),
+            DELIMITER,
+            name,
+            child_info if name in below else (),
+        )
+        await _send(session, answer, names.mailboxes.get(name), command.status)
         await session.drained()
+        await session.turn()
+
+
+async def _send(
+    session: Session,
+    answer: responses.MailboxList,
+    mailbox: MailboxInfo | None,
+    attributes: Sequence[StatusAtt],
+) -> None:
+    r"""Send one LIST line and, if asked, its STATUS line; a mailbox whose counters may not
+    be read is shown as one that cannot be selected (RFC 5819 §2)."""
+    if not attributes or mailbox is None or not mailbox.selectable:
+        session.respond(answer)
+        return
+    try:
+        status = await _status_response(session, mailbox, attributes)
+    except MailError:
+        session.respond(attrs.evolve(answer, attributes=(*answer.attributes, "\\NoSelect")))
+    else:
+        session.respond(answer, status)
+
+
+async def _matching(
+    session: Session, names: Iterable[str], patterns: Sequence[ListPattern]
+) -> set[str]:
+    """Those names that match one of the patterns; gives way to others meanwhile."""
+    found = set()
+    for name in names:
+        if any(pattern.matches(name) for pattern in patterns):
+            found.add(name)
+        await session.turn()
+    return found
 
 
 @attrs.frozen
@@ -64,6 +111,11 @@ class Names:
     with_children: frozenset[str]
     subscribed: frozenset[str] = frozenset()
 
+    @property
+    def missing_levels(self) -> frozenset[str]:
+        """Names above mailboxes that are no mailboxes."""
+        return self.with_children - self.mailboxes.keys()
+
     @classmethod
     def of(cls, mailboxes: Sequence[MailboxInfo]) -> Names:
         """Take up what the store lists."""
@@ -71,40 +123,6 @@ class Names:
             {mailbox.name: mailbox for mailbox in mailboxes},
             frozenset(_levels_above(mailbox.name for mailbox in mailboxes)),
         )
-
-
-def answers(names: Names, command: commands.List) -> list[responses.MailboxList]:
-    """Work out the LIST responses, one at most for each name (RFC 5258 §3.3)."""
-    patterns = [
-        ListPattern.joined(command.reference, pattern) for pattern in command.patterns if pattern
-    ]
-
-    def matches(name: str) -> bool:
-        return any(pattern.matches(name) for pattern in patterns)
-
-    chosen = _selected(names, command.select)
-    shown = {name for name in chosen if matches(name)}
-    below: Collection[str] = ()
-    child_info: tuple[str, ...] = ()
-    if ListSelect.RECURSIVEMATCH in command.select:
-        below = _levels_above(chosen)
-        child_info = tuple(
-            option.value.decode() for option in ListSelect if option in command.select & _CRITERIA
-        )
-        # A name that is not chosen itself is told only for one below it that is not told.
-        shown |= {name for name in _levels_above(chosen - shown) if matches(name)}
-    elif not command.select & _CRITERIA and any(p.pattern.endswith("%") for p in patterns):
-        missing = names.with_children - names.mailboxes.keys()
-        shown |= {name for name in missing if matches(name)}
-    return [
-        responses.MailboxList(
-            tuple(_attributes(names, name, command)),
-            DELIMITER,
-            name,
-            child_info if name in below else (),
-        )
-        for name in sorted(shown, key=_inbox_first)
-    ]
 
 
 _CRITERIA = frozenset({ListSelect.SUBSCRIBED, ListSelect.SPECIAL_USE})
