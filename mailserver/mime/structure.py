@@ -89,7 +89,7 @@ class Part:
         kind: what is in it.
         type: Content-Type as described: kind, subtype, parameters.
         encoding: how it is encoded.
-        fields: last value of each field of its header, raw, by lower-case name.
+        fields: value of each field of its header, raw, by lower-case name; see `_read_header`.
         header: every field of a message's header; empty for a part that is no message.
         is_message: whether it is the message or an embedded one.
         parent: index of the part it is in, -1 for the message.
@@ -271,7 +271,13 @@ def header_end(buffer: Buffer, start: int, end: int) -> tuple[int, int]:
 
 def _read_header(part: Part, header: bytes, default: Valued) -> None:
     fields = split_fields(header, MAX_FIELDS)
-    part.fields = values = {field.name: field.value for field in fields}
+    # Of a field that occurs again the last counts, but the first of those that decide the
+    # structure: both as Dovecot has it.
+    values = {field.name: field.value for field in fields}
+    values |= {
+        field.name: field.value for field in reversed(fields) if field.name[:8] == b"content-"
+    }
+    part.fields = values
     if part.is_message:
         part.header = fields
     content_type = values.get(b"content-type")

@@ -180,6 +180,9 @@ STRUCTURES: list[tuple[str, Any]] = [
          [b"message", b"rfc822", None, None, None, b"7bit", 21, [None, b"inner", *[None] * 8],
           [*PLAIN, 3, 1, *REST], 3, *REST], 6, *REST],
     ),
+    # of two the first counts
+    ("Content-Type: image/png\nContent-Type: text/html\n\nx",
+     [b"image", b"png", None, None, None, b"7bit", 1, *REST]),
     # for IMAP4rev1 only rfc822 is a message
     ("Content-Type: message/global\n\nSubject: in\n\nx",
      [b"message", b"global", None, None, None, b"7bit", 16, *REST]),
