@@ -47,10 +47,12 @@ class Description:
             `mailserver.mime.sections`.
         sent_seconds: the Date field, seconds since 1970 UTC, None where unreadable.
         sent_day: its ordinal day as written (T32), None where unreadable.
-        base_subject: RFC 5256 §2.1, upper case by `i;unicode-casemap`.
+        base_subject: RFC 5256 §2.1.
         from_mailbox, to_mailbox, cc_mailbox: local part of the first address, for SORT.
-        from_display, to_display: display name or address, for RFC 5957.
-        preview: at most 256 characters of readable text (RFC 8970 §3.1).
+        from_display, to_display: display name or address, for RFC 5957. These and the base
+            subject are decoded, by `i;unicode-casemap`, at most 1000 characters (RFC 5256 §2):
+            ordering their UTF-8 octets is the order that SORT wants.
+        preview: at most 200 characters of readable text (RFC 8970 §3.1).
         message_id: with its angle brackets, empty if none.
         references: ids of the ancestors, oldest first: References, else In-Reply-To.
         has_attachment: a part that a person would call an attachment is there.
