@@ -244,7 +244,10 @@ class Image:
         else:
             changed = rows
             arrived = sorted(row for row in rows if row[0] >= uid_next)
-        expunged = NumSet.from_ranges(gone)
+        if mailbox.pruned_modseq > since:  # not all that went left a trace
+            expunged = await self._missing(engine)
+        else:
+            expunged = NumSet.from_ranges(gone)
         if expunged:
             arrived = [row for row in arrived if row[0] not in expunged]
         for at_row in range(0, len(arrived), MAX_SLICE):
@@ -265,6 +268,18 @@ class Image:
         self.changed_rows += len(changed) + len(removed)
         flagged = [row[0] for row in changed if row[0] < uid_next]
         self._remember(_Step(self.mod_sequence, uid_next, flagged, removed))
+
+    async def _missing(self, engine: Engine) -> NumSet:
+        """The UIDs of the image that are not among the rows any more."""
+        missing = set(self.uids)
+        last = 0
+        while True:
+            rows = await engine.read(self.ref.account, partial(self._read_slice, after=last))
+            missing.difference_update(row[0] for row in rows)
+            if len(rows) < MAX_SLICE:
+                return NumSet.of(missing)
+            last = rows[-1][0]
+            await engine.pause()
 
     def _read_slice(self, connection: Connection, after: int) -> list[Row]:
         return connection.rows(sql.IMAGE_SLICE, (self.number, after, MAX_SLICE))

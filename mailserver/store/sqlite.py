@@ -116,6 +116,18 @@ class SqliteConnection:
             self._sqlite.close()
             raise
 
+    @classmethod
+    def unsafe(cls, path: Path) -> SqliteConnection:
+        """A handle for a new, empty file: it syncs nothing and checks nothing."""
+        made = cls.__new__(cls)
+        try:
+            made._sqlite = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise refusal(error) from error
+        made.run("PRAGMA journal_mode = MEMORY")
+        made.run("PRAGMA synchronous = OFF")
+        return made
+
     def _prepare(self, account: AccountId, writes: bool) -> None:
         if writes:
             self.run("PRAGMA synchronous = FULL")
@@ -638,7 +650,6 @@ class SqliteEngine:
             shutil.rmtree(aside)
         os.mkdir(aside, 0o700)
         try:
-            os.close(open_new(aside / DATABASE))
             self._make_database(aside / DATABASE, account, name, fill)
             sync_directory(aside)
             os.rename(aside, directory)
@@ -654,29 +665,26 @@ class SqliteEngine:
         name: str,
         fill: Callable[[Transaction], None],
     ) -> None:
-        sqlite = sqlite3.connect(path, isolation_level=None)
-        now = int(self._now())
+        """Write a database that nobody sees yet: without a log, one sync at the end."""
+        descriptor = open_new(path)
         try:
-            # 4 KB pages and the journal mode are kept in the file.
-            sqlite.execute("PRAGMA journal_mode = WAL")
-            sqlite.execute("BEGIN IMMEDIATE")
-            for number, script in enumerate(schema_steps(), 1):
-                for statement in statements(script):
-                    sqlite.execute(statement)
-                sqlite.execute("INSERT INTO schema VALUES (?, ?)", (number, now))
-            sqlite.execute("INSERT INTO account VALUES (?, ?, ?)", (account, name, now))
-            sqlite.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise refusal(error) from error
+            connection = SqliteConnection.unsafe(path)
+            now = int(self._now())
+            try:
+                connection.run("BEGIN")
+                for number, script in enumerate(schema_steps(), 1):
+                    for statement in statements(script):
+                        connection.run(statement)
+                    connection.run("INSERT INTO schema VALUES (?, ?)", (number, now))
+                connection.run("INSERT INTO account VALUES (?, ?, ?)", (account, name, now))
+                fill(self.transaction(account, connection))
+                connection.run("COMMIT")
+                connection.run("PRAGMA journal_mode = WAL")  # the file remembers it
+            finally:
+                connection.close()
+            os.fsync(descriptor)
         finally:
-            sqlite.close()
-        connection = SqliteConnection(path, account, writes=True)
-        try:
-            connection.run("BEGIN IMMEDIATE")
-            fill(self.transaction(account, connection))
-            connection.run("COMMIT")
-        finally:
-            connection.close()
+            os.close(descriptor)
 
     async def remove(self, account: AccountId) -> None:
         """Remove an account's data: out of sight by one rename, then file by file."""

@@ -28,8 +28,14 @@ class Loop(Clock):
 
     def callLater(self, delay: float, function: Callable[..., Any], *args: Any, **keys: Any) -> Any:
         call = super().callLater(delay, function, *args, **keys)
+
+        def run_in_a_turn_of_its_own() -> None:
+            if call.active():
+                call.cancel()
+                function(*args, **keys)
+
         if not delay:
-            self._calls.put(lambda: self.advance(0))
+            self._calls.put(run_in_a_turn_of_its_own)
         return call
 
     def run(self, awaitable: Awaitable[T], timeout: float = 30) -> T:
