@@ -139,4 +139,7 @@ def decode(octets: bytes, charset: str) -> str:
             return octets.decode("utf-8")
         except UnicodeDecodeError:
             codec = "cp1252"
-    return octets.decode(codec, "replace")
+    text = octets.decode(codec, "replace")
+    if codec == "utf_7":  # the one codec that lets half a surrogate pair through
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

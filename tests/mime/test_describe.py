@@ -7,6 +7,7 @@ import email.message
 import email.policy
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from mailserver.errors import ErrorKind, MailError
 from mailserver.mime.describe import describe, prefixed
 from mailserver.mime.sections import SectionIndex, SectionKind, select_fields
+from mailserver.mime.text import search_text
 from tests.mailgen import SORTS, message
 from tests.mime.values import crlf, read, walk
 
@@ -318,7 +320,8 @@ FRAGMENTS = st.lists(
         [
             b"Subject: x", b"From: a@b", b"Content-Type: multipart/mixed; boundary=b", b"\r\n",
             b"Content-Type: message/rfc822", b"--b", b"--b--", b" x", b"text", b"\r\n\r\n", b"\n",
-            b"\0", b"\xe9", b":", b"Content-Transfer-Encoding: base64", b"\t", b"Date: 1 Jan 2020",
+            b"\0", b"\xe9", b":", b"Content-Transfer-Encoding: base64", b"\t",
+            b"Content-Type: text/plain; charset=utf-7", b"+2D0-", b"Date: 1 Jan 2020",
         ]
     ),
     max_size=25,
@@ -379,6 +382,10 @@ def check(mail: bytes) -> None:
             assert text is not None
             assert (inner_header[0], inner_header[1], text[1]) == (whole[0], text[0], whole[1])
             assert body[9] == mail.count(b"\n", *whole)
+    # all text can be kept and sent as UTF-8
+    texts = [each for each in attrs.astuple(description) if isinstance(each, str)]
+    texts += [*description.references, *attrs.astuple(search_text(mail))]
+    "".join(texts).encode()  # raises for half a surrogate pair
     for negate in (False, True):
         nothing = select_fields(header, description.header_index, frozenset(), negate)
         assert len(nothing) <= len(header)
