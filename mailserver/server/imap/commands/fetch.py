@@ -31,7 +31,7 @@ from mailserver.server.imap.registry import SELECTED, CommandSpec
 from mailserver.server.imap.session import Session
 from mailserver.server.imap.status import ok
 from mailserver.server.imap.view import GONE, View
-from mailserver.wire.imap.commands import Fetch, FetchItem
+from mailserver.wire.imap.commands import Fetch, FetchAtt, FetchItem
 from mailserver.wire.imap.grammar.fetch import parse_fetch
 from mailserver.wire.imap.responses import EXPUNGEISSUED, Status
 
@@ -56,14 +56,15 @@ async def fetch(session: Session, command: Fetch) -> Status | None:
     plan = _plan(command.items, command.by_uid, may_mark)
     spans = view.spans(view.resolve(command.numbers, by_uid=command.by_uid))
     seen = await _mark_seen(session, view, spans) if plan.marks_seen else frozenset()
-    answer = _Answer(session, view, plan, seen)
-    for numbers in _slices(spans):
-        await answer.send_slice(numbers)
-    if answer.failure is not None:
-        raise answer.failure
-    if answer.left_out:
-        return ok("some of the messages are no longer there", EXPUNGEISSUED)
-    return None
+    return await _Answer(session, view, plan, seen).send(spans)
+
+
+async def tell_flags(
+    session: Session, spans: Sequence[tuple[int, int]], *, by_uid: bool
+) -> Status | None:
+    """Answer FLAGS of the messages at spans of positions, as after a STORE."""
+    plan = _plan((FetchAtt.FLAGS,), by_uid, False)
+    return await _Answer(session, session.selected, plan, frozenset()).send(spans)
 
 
 @lru_cache(maxsize=128)
@@ -118,7 +119,6 @@ class _Answer:
     """What has been answered of one FETCH so far.
 
     Attributes:
-        started: a slice has been sent.
         left_out: messages that are gone.
         failure: the first thing that could not be read or decoded.
     """
@@ -127,20 +127,31 @@ class _Answer:
     view: View
     plan: Plan
     seen: frozenset[int]
-    started: bool = False
     left_out: int = 0
     failure: MailError | None = None
 
-    async def send_slice(self, numbers: Sequence[int]) -> None:
-        """Answer the messages with these sequence numbers, at most `SLICE`."""
-        if self.started:
-            await self._turn()
-        self.started = True
-        if Column.HEADER not in self.plan.columns:
-            await self._send(numbers)
-            return
-        for portion in await self._portions(numbers):
-            await self._send(portion)
+    async def send(self, spans: Sequence[tuple[int, int]]) -> Status | None:
+        """Answer the messages at spans of positions.
+
+        Returns:
+            OK with EXPUNGEISSUED if some are gone, else None.
+
+        Raises:
+            MailError: what could not be read or decoded.
+        """
+        for number, numbers in enumerate(_slices(spans)):
+            if number:
+                await self._turn()
+            if Column.HEADER in self.plan.columns:
+                for portion in await self._portions(numbers):
+                    await self._send_slice(portion)
+            else:
+                await self._send_slice(numbers)
+        if self.failure is not None:
+            raise self.failure
+        if self.left_out:
+            return ok("some of the messages are no longer there", EXPUNGEISSUED)
+        return None
 
     async def _portions(self, numbers: Sequence[int]) -> list[list[int]]:
         """Cut a slice so that all headers of a portion can be in memory (T52)."""
@@ -158,7 +169,7 @@ class _Answer:
             total += size
         return portions
 
-    async def _send(self, numbers: Sequence[int]) -> None:
+    async def _send_slice(self, numbers: Sequence[int]) -> None:
         asked = len(numbers)
         numbers, part = await self._read(numbers)
         self.left_out += asked - len(numbers)

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-from mailserver.model.numset import NumSet
+from mailserver.server.imap.commands.fetch import tell_flags
 from mailserver.server.imap.registry import SELECTED, CommandSpec
 from mailserver.server.imap.session import Session
 from mailserver.server.imap.status import ok
-from mailserver.server.imap.view import GONE, View
+from mailserver.server.imap.view import GONE
 from mailserver.wire.imap.commands import Store
 from mailserver.wire.imap.grammar.message import parse_store
 from mailserver.wire.imap.responses import EXPUNGEISSUED, Status
 
 
 async def store(session: Session, command: Store) -> Status | None:
-    """Change flags of the messages that are there (T7).
+    """Change flags of the messages that are there (T7), and tell the new ones.
 
-    The new flags are told at the end of the command; with `.SILENT` only where they are
-    not what the client must now think (T8).
+    With `.SILENT` they are told at the end of the command, and only where they are not
+    what the client must now think (T8).
     """
     view = session.writable()
     uids = view.resolve(command.numbers, by_uid=command.by_uid)
-    if not view.spans(uids):
+    spans = view.spans(uids)
+    if not spans:
         return None  # T14
     before = view.flags_before() if command.silent else None
     stored = await session.store.store_flags(
         session.who, view.image, uids, command.operation, command.flags
     )
-    if before is not None:
-        view.hush(before, stored, command.operation, command.flags)
-    else:
-        view.owe_flags(view.known(uids))
-    if _some_gone(view, uids):
+    if before is None:
+        view.told_flags(stored.changed, stored.mod_sequence)
+        return await tell_flags(session, spans, by_uid=command.by_uid)
+    view.hush(before, stored, command.operation, command.flags)
+    if view.uids is not view.image.uids and any(GONE in view.flag_ids(*span) for span in spans):
         return ok("some of the messages are no longer there", EXPUNGEISSUED)
     return None
-
-
-def _some_gone(view: View, uids: NumSet) -> bool:
-    if view.uids is view.image.uids:
-        return False
-    return any(GONE in view.flag_ids(start, end) for start, end in view.spans(uids))
 
 
 SPECS = (
