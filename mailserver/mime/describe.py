@@ -381,6 +381,8 @@ _UNSEEN_TYPES = frozenset(
     {
         (b"application", b"pgp-signature"),
         (b"application", b"pgp-encrypted"),
+        (b"application", b"pkcs7-mime"),
+        (b"application", b"x-pkcs7-mime"),
         (b"application", b"pkcs7-signature"),
         (b"application", b"x-pkcs7-signature"),
         (b"message", b"delivery-status"),
@@ -388,7 +390,7 @@ _UNSEEN_TYPES = frozenset(
         (b"text", b"rfc822-headers"),
     }
 )
-"""Made by programs for programs: nobody calls them attachments."""
+"""Signatures, encrypted mail and what programs tell programs: nobody calls them attachments."""
 
 
 def _is_attachment(parts: list[Part], part: Part) -> bool:
@@ -407,11 +409,11 @@ def _is_attachment(parts: list[Part], part: Part) -> bool:
 
 
 def _is_shown_inside(parts: list[Part], part: Part) -> bool:
-    """An image of an HTML text, the original in a report, one message of a digest."""
+    """An image of an HTML text, the original in a report, a message of a digest, a cipher."""
     if part.parent < 0:
         return False
     around = parts[part.parent].type.subtype.lower()
-    return around in (b"report", b"digest") or (
+    return around in (b"report", b"digest", b"encrypted") or (
         around == b"related" and b"content-id" in part.fields
     )
 

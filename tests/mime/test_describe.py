@@ -288,6 +288,14 @@ def test_attachments_are_what_people_call_so(sort: str, has: bool) -> None:
         ("Content-Type: text/plain; name=a.txt\n\nx", True, False),
         ("Content-Type: text/plain\nContent-Disposition: attachment\n\nx", True, False),
         ("Content-Type: image/png\n\nx", True, False),
+        ("Content-Type: application/pkcs7-mime; name=smime.p7m\n\nx", False, False),
+        (
+            "Content-Type: multipart/encrypted; boundary=b\n\n--b\n"
+            "Content-Type: application/pgp-encrypted\n\nVersion: 1\n--b\n"
+            "Content-Type: application/octet-stream; name=encrypted.asc\n\nx\n--b--",
+            False,
+            False,
+        ),
     ],
 )
 def test_single_parts(octets: str, attachment: bool, media: bool) -> None:
