@@ -42,6 +42,10 @@ HEADERS = 16 << 20
 """Octets of messages whose headers are in memory at a time; a header may be nearly all of
 its message."""
 
+HOLD = 0.01
+"""Seconds after which the items of one message give way to other work: a command may ask
+for thousands, each of which costs a decoding."""
+
 CONTENTS = 1 << 20
 """Octets of messages that are read at once."""
 
@@ -262,11 +266,15 @@ class _Answer:
         A cut that fails is left out. When octets are missing in the middle of one, the
         error goes through: what was announced cannot be kept, the connection must end.
         """
-        session = self.session
+        session, seconds = self.session, self.session.services.clock.seconds
         parts = [line]
         gap = b"" if line.endswith((b"(", b" ")) else b" "
         size = 0
+        until = seconds() + HOLD
         for cutter in self.plan.cutters:
+            if seconds() > until:
+                await self._turn()
+                until = seconds() + HOLD
             try:
                 cut = await cutter(content, sections, self._turn)
             except MailError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -423,3 +424,17 @@ def test_a_fetch_of_much_gives_way_to_other_sessions(tmp_path: Path) -> None:
         assert b"a OK" not in client.transport.value()
         assert other.command("NOOP") == [". OK NOOP completed"]
         server.loop.until(lambda: b"a OK" in client.transport.value()[-40:])
+
+
+def test_thousands_of_items_give_way_too(server: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3: what one command can ask of one message does not hold up the others."""
+    server.append(MAIL)
+    client = server.client(mailbox="INBOX")
+    other = server.client(mailbox="INBOX")
+    monkeypatch.setattr(server.loop, "seconds", count(server.loop.seconds(), 0.004).__next__)
+    items = " ".join(f"BINARY.PEEK[1]<{n}.1>" for n in range(8)) + " BODY.PEEK[]<0.4>" * 2
+    client.send(b"a FETCH 1 (%b)\r\n" % items.encode())
+    assert client.transport.value() == b""
+    assert other.command("NOOP")[-1] == ". OK NOOP completed"
+    answer = client.read_response()
+    assert answer.count(b"BINARY[1]") == 8 and answer.endswith(b" BODY[]<0> {4}\r\nFrom)")
