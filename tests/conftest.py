@@ -1,4 +1,4 @@
-"""What every test run needs: the `--long` switch and the floor of branch coverage."""
+"""What every test run needs: switches, the floor of branch coverage, directories for trial."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 FLOORED = ("wire", "mime", "store", "server")
 """Parts of `mailserver` whose branch coverage may not fall below `--branch-floor`."""
@@ -34,6 +36,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "long" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _trial_keeps_its_files_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Trial's `mktemp` names files in the current directory; here they go where pytest's do."""
+    monkeypatch.setattr(
+        SynchronousTestCase,
+        "mktemp",
+        lambda self: str(tmp_path_factory.mktemp("trial", numbered=True) / "temp"),
+    )
 
 
 def branch_coverage() -> dict[str, tuple[int, int, float]]:
@@ -79,3 +93,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("branch coverage")
         for line in lines:
             terminalreporter.line(line)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def trial_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What trial's `mktemp` makes lies among pytest's directories and not in the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            SynchronousTestCase,
+            "mktemp",
+            lambda _test: str(tmp_path_factory.mktemp("trial") / "temp"),
+        )
+        yield
