@@ -16,7 +16,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.mime.describe import describe, prefixed
 from mailserver.mime.sections import SectionIndex, SectionKind, select_fields
 from mailserver.mime.text import search_text
-from tests.mailgen import SORTS, message
+from tests.mailgen import SORTS, message, thread
 from tests.mime.values import crlf, read, walk
 
 # RFC 3501 §7.4.2 and §8 show this message's envelope
@@ -258,6 +258,17 @@ Text
 def test_references_go_before_in_reply_to() -> None:
     header = "References: <a@x>\n <b@x>\nIn-Reply-To: <c@x>\n\n"
     assert describe(crlf(header)).references == ("<a@x>", "<b@x>")
+
+
+def test_a_conversation_holds_together() -> None:
+    conversation = [describe(mail) for mail in thread(4, 12)]
+    ids = [each.message_id for each in conversation]
+    assert len(set(ids)) == 12
+    assert len({each.base_subject for each in conversation}) == 1
+    assert conversation[0].references == ()
+    for number, each in enumerate(conversation[1:], 1):
+        assert each.references[0] == ids[0]
+        assert each.references[-1] in ids[:number]
 
 
 def test_a_message_without_anything() -> None:
