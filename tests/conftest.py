@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
-from twisted.trial.unittest import SynchronousTestCase
 
 FLOORED = ("wire", "mime", "store", "server")
 """Parts of `mailserver` whose branch coverage may not fall below `--branch-floor`."""
@@ -36,18 +35,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "long" in item.keywords:
             item.add_marker(skip)
-
-
-@pytest.fixture(autouse=True)
-def _trial_keeps_its_files_apart(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Trial's `mktemp` names files in the current directory; here they go where pytest's do."""
-    monkeypatch.setattr(
-        SynchronousTestCase,
-        "mktemp",
-        lambda self: str(tmp_path_factory.mktemp("trial", numbered=True) / "temp"),
-    )
 
 
 def branch_coverage() -> dict[str, tuple[int, int, float]]:
