@@ -353,6 +353,16 @@ IMAP_INPUT_BUFFER = _row(
 IMAP_DISABLED_CAPABILITIES = _row(
     "service.imap.disabledcapabilities", CAPABILITIES, (), "Extensions not offered", _RELOAD
 )
+IMAP_WORKAROUNDS = _row(
+    "service.imap.workarounds",
+    choices("delay-newmail", "tb-extra-mailbox-sep", "tb-lsub-flags"),
+    (),
+    "Leniencies for certain clients",
+    _RELOAD,
+)
+IMAP_TRACE = _row(
+    "service.imap.trace", BOOLEAN, False, "Log every command, without passwords", _RELOAD
+)
 
 # -- LMTP -------------------------------------------------------------------------
 

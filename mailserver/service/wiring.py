@@ -104,6 +104,8 @@ def imap_settings(settings: Settings) -> ImapSettings:
         disabled_capabilities=frozenset(
             name.encode("ascii") for name in settings[o.IMAP_DISABLED_CAPABILITIES]
         ),
+        workarounds=settings[o.IMAP_WORKAROUNDS],
+        trace=settings[o.IMAP_TRACE],
     )
 
 
