@@ -123,7 +123,9 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("template", HOSTILE, ids=["list", "uid_set", "fetch", "login", "not", "garbage"])
+@pytest.mark.parametrize(
+    "template", HOSTILE, ids=["list", "uid_set", "fetch", "login", "not", "garbage"]
+)
 def test_hostile_input_takes_linear_time(server: Rig, template: tuple[bytes, bytes, bytes]) -> None:
     """S4, S5: twice as much takes no more than about twice as long."""
     shape, start, repeated = template
