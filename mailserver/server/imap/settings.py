@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 import attrs
 
 from mailserver import __version__
@@ -61,6 +59,6 @@ class ImapSettings:
     working_interval: float = 30.0
     auth_response: int = 65536
     input_buffer: int = 65536
-    workarounds: Collection[str] = ()
+    workarounds: tuple[str, ...] = ()
     trace: bool = False
     disabled_capabilities: frozenset[bytes] = frozenset()
