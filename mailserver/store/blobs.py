@@ -124,7 +124,3 @@ class Blobs:
     def unlink(self, digest: str) -> None:
         """Remove a file; a missing one is fine. Needs no sync: an orphan is harmless."""
         self.path(digest).unlink(missing_ok=True)
-
-    def size(self) -> int:
-        """Octets of all files of the account."""
-        return sum(file.stat().st_size for file in self._root.glob("??/*"))

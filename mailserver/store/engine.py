@@ -139,6 +139,18 @@ class Engine(Protocol):
         """
         ...
 
+    def accounts(self) -> list[AccountId]:
+        """List the accounts that have data, ascending; from any thread."""
+        ...
+
+    def size(self, account: AccountId) -> int:
+        """Octets on disk of an account; from any thread.
+
+        Raises:
+            MailError: NONEXISTENT.
+        """
+        ...
+
     async def work(self, function: Callable[[], T], thread: str = "messages") -> T:
         """Run a long computation off the reactor, in a thread that writes no mail.
 

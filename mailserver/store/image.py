@@ -179,6 +179,8 @@ class Image:
 
     async def _load(self, engine: Engine) -> None:
         """Fill the empty image: from the snapshot, else from rows by slices."""
+        for numbers in (self.uids, self.flag_ids, self.mod_sequences):
+            del numbers[:]  # what an earlier try left that failed
         packed = await engine.read(
             self.ref.account, lambda c: c.row(mailbox_sql.SNAPSHOT, (self.number,))
         )

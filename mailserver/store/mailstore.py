@@ -84,8 +84,7 @@ def open_store(
 class MailStore:
     """All mail; see `IMailStore`.
 
-    Beside it stand calls for administrators: `accounts_on_disk`, `account_size`,
-    `owner_of` and `reindex`.
+    Beside it stand calls for administrators: `accounts_on_disk` and `account_size`.
 
     Args:
         engine: runs the transactions.
@@ -186,10 +185,9 @@ class MailStore:
             first = mailbox.first_recent
             if image is not None:
                 first = max(first, image.first_recent)
-            recent = connection.row(sql.RECENT, (mailbox.number, first))
             return MailboxStatus(
                 messages=mailbox.messages,
-                recent=recent[0] if recent else 0,
+                recent=mailbox_rules.recent(connection, mailbox, first),
                 unseen=mailbox.unseen,
                 deleted=mailbox.deleted,
                 size=mailbox.size,
@@ -506,6 +504,20 @@ class MailStore:
         await self._engine.write(
             account, lambda t: quota.set_limits(t, storage_limit, message_limit)
         )
+
+    # -- for administrators -------------------------------------------------
+
+    async def accounts_on_disk(self) -> Sequence[AccountId]:
+        """List the accounts that have data here, ascending, whatever the directory says."""
+        return await self._engine.work(self._engine.accounts)
+
+    async def account_size(self, account: AccountId) -> int:
+        """Octets on disk of an account: database, large messages, kept text.
+
+        Raises:
+            MailError: NONEXISTENT.
+        """
+        return await self._engine.work(lambda: self._engine.size(account))
 
     async def stop(self) -> None:
         """Finish what is being written, refuse new writes, close every handle."""

@@ -29,6 +29,24 @@ from mailserver.store.limits import KEPT_INLINE
 T = TypeVar("T")
 
 
+LEFT_SECONDS = 86400
+"""Age at which a spool file cannot belong to a live connection any more."""
+
+
+def remove_leftovers(directory: Path, now: float) -> None:
+    """Remove what a crash left in the spool; younger files may be another process's.
+
+    Args:
+        now: seconds since 1970 UTC.
+    """
+    for path in directory.iterdir():
+        try:
+            if path.stat().st_mtime < now - LEFT_SECONDS:
+                path.unlink()
+        except FileNotFoundError:
+            pass  # its owner was faster
+
+
 @implementer(ISpooled)
 class Spooled:
     """A complete message, in memory or in a file; see `ISpooled`.

@@ -25,6 +25,7 @@ from __future__ import annotations
 import os
 import queue
 import re
+import resource
 import shutil
 import sqlite3
 import threading
@@ -49,13 +50,15 @@ from mailserver.store.blobs import Blobs, disk_error, make_directory, open_new, 
 from mailserver.store.engine import Connection, Row, Transaction
 from mailserver.store.limits import StoreLimits
 from mailserver.store.reserve import Reserve
+from mailserver.store.spool import remove_leftovers
 
 T = TypeVar("T")
 Operation = Callable[[Transaction], Any]
 
 DATABASE = "mail.sqlite"
 READERS = 256
-"""Open read handles; one costs 3 descriptors and about 80 KB."""
+"""Open read handles, and as many that write; one costs 3 descriptors and about 80 KB.
+Fewer if the process may not have so many descriptors: its sessions need most of them."""
 
 RESULTS_PER_TURN = 32
 """Results that one reactor turn hands out, so that a full queue does not hold it up."""
@@ -508,9 +511,12 @@ class SqliteEngine:
         self.spool_directory = data / "spool"
         make_directory(self.accounts_directory)
         make_directory(self.spool_directory)
+        remove_leftovers(self.spool_directory, now())
         self.reserve = Reserve(data / "reserve", limits.reserve)
         self.limits = limits
-        self.handles_per_writer = max(16, READERS // writers)
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_readers = max(4, min(READERS, descriptors // 16))
+        self.handles_per_writer = max(4, self._most_readers // writers)
         self._reactor = reactor
         self._now = now
         self._stopped = False
@@ -545,6 +551,18 @@ class SqliteEngine:
         """The files of an account."""
         return Blobs(self.directory(account))
 
+    def accounts(self) -> list[AccountId]:
+        """List the accounts that have data, ascending."""
+        found = (path.parent.name for path in self.accounts_directory.glob(f"??/*/{DATABASE}"))
+        return sorted(AccountId(name) for name in found if _ACCOUNT_ID.fullmatch(name))
+
+    def size(self, account: AccountId) -> int:
+        """Octets on disk of an account."""
+        directory = self.directory(account)
+        if not directory.is_dir():
+            raise MailError(ErrorKind.NONEXISTENT, "no such account")
+        return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
     def transaction(self, account: AccountId, connection: Connection) -> Transaction:
         """What an operation gets; made by the thread that runs it."""
         return Transaction(
@@ -578,7 +596,7 @@ class SqliteEngine:
                 raise MailError(ErrorKind.UNAVAILABLE, "the mail store is shutting down")
             reader = SqliteConnection(self.database(account), account, writes=False)
             self._readers[account] = reader
-            while len(self._readers) > READERS:
+            while len(self._readers) > self._most_readers:
                 self._retire(next(iter(self._readers)))
         else:
             self._readers.move_to_end(account)

@@ -38,6 +38,10 @@ class Loop(Clock):
             self._calls.put(run_in_a_turn_of_its_own)
         return call
 
+    def run_one(self, call: Callable[[], Any]) -> None:
+        """One turn."""
+        call()
+
     def run(self, awaitable: Awaitable[T], timeout: float = 30) -> T:
         """Turn until the awaitable has its result; raises what it raises."""
 
@@ -49,7 +53,7 @@ class Loop(Clock):
         deferred = Deferred.fromCoroutine(_coroutine(waited()))
         deferred.addCallbacks(done.append, lambda failure: failed.append(failure.value))
         while not (done or failed):
-            self._calls.get(timeout=timeout)()
+            self.run_one(self._calls.get(timeout=timeout))
             self.turns += 1
         if failed:
             raise failed[0]

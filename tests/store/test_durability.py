@@ -235,3 +235,43 @@ def test_real_sync_errors(tmp_path: Path) -> None:  # R4
     taken, counted = map(int, words[words.index("taken") + 1 :][:2])
     assert words.count("refused") == 30 - taken > 0
     assert taken == counted == int(words[words.index("after") + 1])
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from tests.contract.rig import Rig, open_sqlite
+class Again(Rig):
+    def __attrs_post_init__(self):
+        self.open()
+rig = Again(Path(sys.argv[1]), open_sqlite)
+journal = os.open(sys.argv[1] + "/journal", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+for n in range(100000):
+    octets = b"Subject: %d\\r\\n\\r\\n" % n + b"x" * (200000 if n % 5 == 0 else 10)
+    done = rig.append(octets)
+    os.write(journal, b"%d %d %d\\n" % (done.uid_validity, done.target[0], len(octets)))
+"""
+
+
+def test_what_was_acknowledged_survives_a_kill(rig: Rig) -> None:  # R1, at the store
+    journal = rig.data / "journal"
+    for round_ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(rig.data)], cwd=ROOT)
+        try:
+            lines = 0
+            while lines < 20 * (round_ + 1):
+                assert process.poll() is None
+                lines = len(journal.read_bytes().splitlines()) if journal.exists() else 0
+        finally:
+            process.kill()
+            process.wait()
+    image = rig.image()
+    rows = [tuple(map(int, line.split())) for line in journal.read_text().splitlines()]
+    uids = [uid for _, uid, _ in rows]
+    assert uids == sorted(set(uids))
+    assert {validity for validity, _, _ in rows} == {image.uid_validity}
+    assert set(uids) <= set(image.uids)
+    for _, uid, size in rows:
+        octets = rig.octets(image, uid)
+        assert octets is not None and len(octets) == size
+    rig.recount()

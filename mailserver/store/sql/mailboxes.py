@@ -34,7 +34,8 @@ COUNTED = (
     " unseen = unseen + ?, deleted = deleted + ?, size = size + ?,"
     " deleted_size = deleted_size + ? WHERE number = ?"
 )
-RECENT = "SELECT count(*) FROM place WHERE mailbox = ? AND uid >= ?"
+COUNT_FROM = "SELECT count(*) FROM place WHERE mailbox = ? AND uid >= ?"
+COUNT_BEFORE = "SELECT count(*) FROM place WHERE mailbox = ? AND uid < ?"
 CLAIM_RECENT = "UPDATE mailbox SET first_recent = max(first_recent, ?) WHERE id = ?"
 
 LAST_VALIDITY = "SELECT uid_validity FROM name_history WHERE name = ?"

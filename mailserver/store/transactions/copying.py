@@ -39,8 +39,7 @@ def _new_places(transaction: Transaction, target: Mailbox, rows: list[Row]) -> l
     words = [word for packed in combinations for word in packed.split()]
     spelled = spell_keywords(transaction.connection, target, words, transaction.limits.keywords)
     packed = {
-        old: pack_keywords(spelled[word.lower()] for word in old.split())
-        for old in combinations
+        old: pack_keywords(spelled[word.lower()] for word in old.split()) for old in combinations
     }
     return [
         NewPlace(row[1], row[2], packed[row[3]], row[4], (row[5], row[6], row[7])) for row in rows

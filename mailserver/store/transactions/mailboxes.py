@@ -232,6 +232,15 @@ def fill_account(
         subscribe(transaction, name, True)
 
 
+def recent(connection: Connection, mailbox: Mailbox, first: int) -> int:
+    """Number of messages with a UID of at least `first`; counts the shorter side."""
+    if mailbox.uid_next - first <= first:
+        found = connection.row(sql.COUNT_FROM, (mailbox.number, first))
+        return found[0] if found else 0
+    found = connection.row(sql.COUNT_BEFORE, (mailbox.number, first))
+    return mailbox.messages - (found[0] if found else 0)
+
+
 def delivery_mailbox(connection: Connection, detail: str) -> Mailbox:
     """The mailbox that a subaddress names if there is one, else INBOX (RFC 5233).
 
