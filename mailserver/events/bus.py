@@ -14,7 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 from mailserver.interfaces import IEventBus
 from mailserver.model.changes import Event, EventKind
-from mailserver.model.ids import AccountId, MailboxRef, ModSeq
+from mailserver.model.ids import AccountId, MailboxId, MailboxRef, ModSeq
 
 Listener = Callable[[Event], None]
 Unsubscribe = Callable[[], None]
@@ -85,7 +85,7 @@ class EventBus:
     def __init__(self, clock: IReactorTime, *, covers_all_mailboxes: bool = True) -> None:
         self.covers_all_mailboxes = covers_all_mailboxes
         self._clock = clock
-        self._listeners: dict[Hashable, dict[object, Listener]] = {}
+        self._listeners: dict[MailboxRef | AccountId, dict[object, Listener]] = {}
         self._waiting: dict[MailboxRef, Event] = {}
         self._call: IDelayedCall | None = None
         self._forward: Listener | None = None
@@ -107,13 +107,14 @@ class EventBus:
             self._call = self._clock.callLater(0, self._dispatch)
 
     def wake_all(self) -> None:
-        """Tell every listener of a mailbox to look again: events may have been lost.
+        """Tell every listener to look again: events may have been lost.
 
-        The mod-sequence of these events is 0: nothing is known of it.
+        Nothing is known in these events: the mod-sequence is 0, and for a listener of an
+        account the mailbox is empty, which means any.
         """
         for key in list(self._listeners):
-            if isinstance(key, MailboxRef):
-                self.deliver(Event(key, ModSeq(0), EventKind.MAILBOXES))
+            ref = key if isinstance(key, MailboxRef) else MailboxRef(key, MailboxId(""))
+            self.deliver(Event(ref, ModSeq(0), EventKind.MAILBOXES))
 
     def forward_to(self, forward: Listener | None) -> None:
         """Set who carries published events to other processes; None for nobody."""
@@ -127,7 +128,7 @@ class EventBus:
         """Watch all mailboxes of an account; one call per mailbox that changed."""
         return self._add(account, listener)
 
-    def _add(self, key: Hashable, listener: Listener) -> Unsubscribe:
+    def _add(self, key: MailboxRef | AccountId, listener: Listener) -> Unsubscribe:
         token = object()
         self._listeners.setdefault(key, {})[token] = listener
 
@@ -144,7 +145,8 @@ class EventBus:
         self._call = None
         waiting, self._waiting = self._waiting, {}
         for ref, event in waiting.items():
-            for key in (ref, ref.account):
+            keys: tuple[MailboxRef | AccountId, ...] = (ref, ref.account)
+            for key in keys:
                 for token, listener in list(self._listeners.get(key, {}).items()):
                     if token not in self._listeners.get(key, {}):
                         continue  # ended by a listener that ran before it

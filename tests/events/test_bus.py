@@ -182,6 +182,18 @@ def test_published_events_go_to_other_processes_and_theirs_do_not_go_back(
     assert heard == [event(INBOX, 2)]
 
 
+def test_when_events_may_have_been_lost_everybody_looks_again(bus: EventBus, clock: Clock) -> None:
+    heard: list[Event] = []
+    bus.subscribe(INBOX, heard.append)
+    bus.subscribe(OTHER, heard.append)
+    bus.subscribe_account(JOE, heard.append)
+    bus.wake_all()
+    clock.advance(0)
+    refs = [one.ref for one in heard]
+    assert {INBOX, OTHER, MailboxRef(JOE, MailboxId(""))} == set(refs)
+    assert len(refs) == 4, "the account's listener hears of INBOX too"
+
+
 @pytest.mark.parametrize(
     ("plugin", "none_inbox", "key", "named"),
     [
