@@ -96,14 +96,11 @@ class Directory:
         self,
         database: Database,
         clock: IReactorTime,
-        *,
-        default_domain: str = "",
-        login_separators: str = "@+",
-        new_id: Callable[[], AccountId] = random_account_id,
-        now: Callable[[], float] = time.time,
+        new_id: Callable[[], AccountId],
+        now: Callable[[], float],
     ) -> None:
-        self.default_domain = default_domain
-        self.login_separators = login_separators
+        self.default_domain = ""
+        self.login_separators = "@+"
         self._database = database
         self._clock = clock
         self._new_id = new_id
@@ -113,18 +110,32 @@ class Directory:
         self._domains: frozenset[str] = frozenset()
 
     @classmethod
-    def open(cls, path: Path, reactor: Any, **options: Any) -> Directory:
+    def open(
+        cls,
+        path: Path,
+        reactor: Any,
+        *,
+        default_domain: str = "",
+        login_separators: str = "@+",
+        new_id: Callable[[], AccountId] = random_account_id,
+        now: Callable[[], float] = time.time,
+    ) -> Directory:
         """Open the file at `path`, made first (0600) where there is none.
 
         Args:
             path: in an existing directory of ours (0700).
             reactor: for the clock and for results of the writing thread.
-            options: as of the constructor.
+            default_domain, login_separators: the attributes.
+            new_id: makes ids of accounts.
+            now: seconds since 1970 UTC.
 
         Raises:
             MailError: CORRUPT (not our file, or of a newer program), UNAVAILABLE.
         """
-        return cls(Database.open(path, reactor), reactor, **options)
+        self = cls(Database.open(path, reactor), reactor, new_id, now)
+        self.default_domain = default_domain
+        self.login_separators = login_separators
+        return self
 
     async def stop(self) -> None:
         """Finish changes that were asked for and close the file; may be called twice."""
