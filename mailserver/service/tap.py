@@ -76,6 +76,6 @@ def makeService(options: Options) -> IService:
     reactor: Any = the_reactor
     read = options.reader()
     try:
-        return Server(read(), reactor, read)
+        return Server(read(), reactor, read, in_foreground=TwistdLog.in_foreground)
     except ConfigurationError as error:
         give_up(str(error), EX_CONFIG)

@@ -214,6 +214,7 @@ class Server(Service):
         settings: checked.
         reactor: the real one.
         reread: reads the configuration again, for SIGHUP; None if there is none to read.
+        in_foreground: the process that a person started is this one.
 
     Raises:
         ConfigurationError: certificate or key cannot be used.
@@ -231,12 +232,15 @@ class Server(Service):
         settings: Settings,
         reactor: Any,
         reread: Callable[[], Settings] | None = None,
+        *,
+        in_foreground: bool = True,
     ) -> None:
         self.monitor = SessionMonitor(session_limits(settings))
         self.installation: Installation | None = None
         self._settings = settings
         self._reactor = reactor
         self._reread = reread
+        self._in_foreground = in_foreground
         self._tls = load_tls(settings)
         self._registry = Registry.collect(MODULES)
         set_level(settings[o.LOG_LEVEL])
@@ -249,7 +253,7 @@ class Server(Service):
         try:
             self.bind()
         except StartFault as fault:
-            give_up(str(fault), EX_UNAVAILABLE)
+            self._give_up(fault)
 
     def startService(self) -> None:
         """Open the data and serve; `twist` calls this alone."""
@@ -258,7 +262,15 @@ class Server(Service):
         try:
             self.open()
         except (StartFault, MailError) as fault:
+            self._give_up(fault)
+
+    def _give_up(self, fault: Exception) -> NoReturn:
+        if self._in_foreground:
             give_up(str(fault), EX_UNAVAILABLE)
+        # twistd's parent waits for a word of its child, which only an exception brings; it
+        # shows the sentence and exits with 1.
+        self.log.error("{fault}", fault=str(fault))
+        raise fault.with_traceback(None) from None
 
     def bind(self) -> None:
         """Take the ports.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import imaplib
+import os
 import signal
 import smtplib
 import socket
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -266,3 +268,28 @@ def test_a_key_that_everybody_can_read_stops_the_start(tmp_path: Path) -> None:
 def test_the_plug_in_is_listed() -> None:
     assert "mailserver" in run(str(BIN / "twistd"), "--help").stdout
     assert "--config" in run(str(BIN / "twistd"), "mailserver", "--help").stdout
+
+
+def test_as_a_daemon(tmp_path: Path) -> None:
+    """The parent tells how the start went: when it ends, the server serves, or does not."""
+    twistd = [str(BIN / "twistd"), f"--pidfile={tmp_path / 'pid'}", f"--logfile={tmp_path / 'log'}"]
+    config = write_config(tmp_path)
+    done = run(*twistd, "mailserver", "-c", str(config))
+    assert done.returncode == 0, done.stderr
+    process = int((tmp_path / "pid").read_text())
+    log = (tmp_path / "log").read_text()
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+    port = int(log.partition("serves imap ")[2].partition(",")[0])
+    try:
+        imaplib.IMAP4(HOST, port, timeout=10).logout()
+        refused = run(*twistd[:1], "--pidfile=", twistd[2], "mailserver", "-c", str(config))
+        assert refused.returncode == 1
+        assert "another server works on this data directory" in (tmp_path / "log").read_text()
+    finally:
+        os.kill(process, signal.SIGTERM)
+        ended = threading.Event()
+        for _ in range(500):
+            if not (tmp_path / "pid").exists():
+                break
+            ended.wait(0.02)
+    assert not (tmp_path / "pid").exists()
