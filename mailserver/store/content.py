@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import os
+from zlib import crc32
 
 from zope.interface import implementer
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IContent
+
+_STEP = 4096
+
+
+def checksum(octets: bytes, before: int = 0) -> int:
+    """CRC-32 of octets that follow those whose checksum is `before`.
+
+    In small steps: `crc32` lets other threads run for more than 5 KiB, and to get the
+    interpreter back from a busy writer thread took 60 µs a call on average.
+    """
+    if len(octets) <= _STEP:
+        return crc32(octets, before)
+    view = memoryview(octets)
+    for at in range(0, len(view), _STEP):
+        before = crc32(view[at : at + _STEP], before)
+    return before
 
 
 @implementer(IContent)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
-from zlib import crc32
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IContent
 from mailserver.model.ids import Uid
 from mailserver.model.message import Column, InternalDate
 from mailserver.store.blobs import Blobs
-from mailserver.store.content import FileContent, MemoryContent
+from mailserver.store.content import FileContent, MemoryContent, checksum
 from mailserver.store.engine import Connection, Row
 from mailserver.store.limits import MAX_SLICE
 from mailserver.store.sql import messages as sql
@@ -166,6 +165,6 @@ def _content(connection: Connection, blobs: Blobs, row: Row, octets: dict[int, b
         found = connection.row(sql.PREFIX, (prefix_size, message)) if prefix_size else None
         return FileContent(blobs.open(digest), found[0] if found else b"", size)
     whole = octets.get(uid, b"")
-    if len(whole) != size or crc32(whole) != crc:
+    if len(whole) != size or checksum(whole) != crc:
         raise MailError(ErrorKind.CORRUPT, "this message's octets are damaged; see mailctl verify")
     return MemoryContent(whole)

@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
-from zlib import crc32
 
 from zope.interface import implementer
 
@@ -24,6 +23,7 @@ from mailserver.mime.describe import describe
 from mailserver.mime.newlines import Newlines
 from mailserver.model.message import Description
 from mailserver.store.blobs import disk_error, open_new
+from mailserver.store.content import checksum
 from mailserver.store.limits import KEPT_INLINE
 
 T = TypeVar("T")
@@ -148,7 +148,7 @@ class Spool:
             self._fail(
                 MailError(ErrorKind.TOO_BIG, f"a message may have at most {self._max_size} octets")
             )
-        self._crc = crc32(octets, self._crc)
+        self._crc = checksum(octets, self._crc)
         self._chunks.append(octets)
         if self._size > KEPT_INLINE:
             try:

@@ -154,6 +154,18 @@ def test_a_name_never_gets_an_old_uidvalidity_back(rig: Rig) -> None:  # T12, T5
     assert seen[0] == START
 
 
+@pytest.mark.parametrize("clock", [0, -(10**9), 2**32, 10**11])
+def test_uidvalidity_has_32_bits_whatever_the_clock_says(rig: Rig, clock: float) -> None:  # R5
+    rig.time = clock
+    seen = [0]
+    for _ in range(3):
+        rig.create("x")
+        seen.append(validity(rig, "x"))
+        rig.run(rig.store.delete(rig.who, "x"))
+    assert seen == sorted(set(seen))
+    assert seen[-1] < 2**32
+
+
 def test_uidvalidity_rises_when_the_account_is_made_again(rig: Rig) -> None:  # T58
     before = validity(rig, "INBOX")
     rig.run(rig.store.delete_account(rig.ann.id))

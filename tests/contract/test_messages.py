@@ -339,3 +339,7 @@ def test_events_follow_the_commit(rig: Rig) -> None:
     assert kinds() == []
     rig.create("x")
     assert [kind for kind, _ in kinds()] == [EventKind.MAILBOXES]
+    rig.run(rig.store.subscribe(rig.who, "x", True))
+    assert [kind for kind, _ in kinds()] == [EventKind.MAILBOXES]
+    rig.run(rig.store.subscribe(rig.who, "nothing", True))
+    assert kinds() == []

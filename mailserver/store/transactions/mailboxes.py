@@ -54,7 +54,11 @@ def own_name(name: str) -> str:
     return name
 
 
-def new_validity(transaction: Transaction, name: str, at_least: int = 0) -> int:
+HIGHEST_FROM_CLOCK = 2**32 - 2**24
+"""A clock that is wrong by a century must not use up the 32 bits of UIDVALIDITY (R5)."""
+
+
+def new_validity(transaction: Transaction, name: str) -> int:
     """A UIDVALIDITY above any that the name ever had, remembered from now on (T12, T58).
 
     Seconds since 1970 make it higher than what an account of the same name had that was
@@ -62,7 +66,7 @@ def new_validity(transaction: Transaction, name: str, at_least: int = 0) -> int:
     """
     connection = transaction.connection
     last = connection.row(sql.LAST_VALIDITY, (name,))
-    validity = max((last[0] if last else 0) + 1, transaction.now, at_least)
+    validity = max((last[0] if last else 0) + 1, min(transaction.now, HIGHEST_FROM_CLOCK))
     connection.run(sql.KEEP_VALIDITY, (name, validity))
     return validity
 
@@ -208,6 +212,9 @@ def subscribe(transaction: Transaction, name: str, subscribed: bool) -> None:
         MailError: LIMIT.
     """
     connection = transaction.connection
+    found = by_name(connection, name)
+    if found is not None:
+        transaction.changed(found.id, found.highest_modseq, EventKind.MAILBOXES)
     if not subscribed:
         connection.run(sql.UNSUBSCRIBE, (name,))
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
-from zlib import crc32
 
 import attrs
 
@@ -16,6 +15,7 @@ from mailserver.model.flags import Flags
 from mailserver.model.ids import MAX_UID, ModSeq, Uid
 from mailserver.model.message import Description, InternalDate
 from mailserver.model.numset import NumSet
+from mailserver.store.content import checksum
 from mailserver.store.engine import Connection, Transaction
 from mailserver.store.limits import KEPT_INLINE
 from mailserver.store.spool import Spooled
@@ -136,7 +136,7 @@ def keep(transaction: Transaction, message: Incoming) -> int:
     else:
         octets = prefix + spooled.octets if prefix else spooled.octets
         header, rest = octets[: d.header_size], octets[d.header_size :]
-        crc = crc32(octets) if prefix else spooled.crc
+        crc = checksum(octets) if prefix else spooled.crc
     number = connection.insert(
         sql.INSERT_MESSAGE,
         (
