@@ -642,6 +642,34 @@ def test_bad_commands_after_login_are_forgiven_longer(server: Rig) -> None:
     assert answer.endswith(b"* BYE too many bad commands\r\n")
 
 
+@pytest.mark.parametrize(
+    ("charset", "octets"),
+    [
+        ("UTF-8", "Grüße".encode()),
+        ("iso-8859-1", "Grüße".encode("latin-1")),
+        ("KOI8-R", "Привет".encode("koi8-r")),
+        ("ISO-2022-JP", "こんにちは".encode("iso-2022-jp")),
+        ("GB18030", "你好".encode("gb18030")),
+    ],
+    ids=["utf8", "latin1", "koi8", "2022", "gb"],
+)
+def test_search_takes_every_charset_that_mail_is_read_in(
+    server: Rig, charset: str, octets: bytes
+) -> None:
+    """T33."""
+    text = octets.decode(charset)
+    server.append(b"Content-Type: text/plain; charset=utf-8\r\n\r\nx " + text.encode())
+    server.append(MAIL)
+    client = server.client(mailbox="INBOX")
+    line = b"SEARCH CHARSET %b BODY {%d+}\r\n%b" % (charset.encode(), len(octets), octets)
+    assert client.command(line) == ["* SEARCH 1", ". OK SEARCH completed"]
+    assert client.command('SEARCH CHARSET x-none TEXT "x"') == [
+        ". NO [BADCHARSET (US-ASCII UTF-8)] this charset is not known here"
+    ]
+    [answer] = client.command(b"SEARCH CHARSET UTF-8 TEXT {1+}\r\n\xff")
+    assert answer.startswith(". BAD ")
+
+
 # -- accounts and mailboxes that go away -------------------------------------------------
 
 

@@ -35,6 +35,7 @@ from mailserver.interfaces import (
 from mailserver.model.changes import Event
 from mailserver.model.ids import Principal
 from mailserver.model.mailbox import MailboxInfo
+from mailserver.server.imap.charsets import decode_search_text
 from mailserver.server.imap.registry import CommandSpec, Registry, States
 from mailserver.server.imap.settings import DELAY_NEWMAIL, ImapSettings
 from mailserver.server.imap.view import View
@@ -73,11 +74,11 @@ class Services:
 
     @dialect_before_login.default
     def _dialect_before_login(self) -> Dialect:
-        return Dialect(max_nesting=self.settings.nesting_before_login)
+        return Dialect(max_nesting=self.settings.nesting_before_login, decode=decode_search_text)
 
     @dialect_after_login.default
     def _dialect_after_login(self) -> Dialect:
-        return Dialect(max_nesting=self.settings.nesting_after_login)
+        return Dialect(max_nesting=self.settings.nesting_after_login, decode=decode_search_text)
 
 
 class Peer(Protocol):
