@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import TestCase
 
 from mailserver.errors import MailError
@@ -14,6 +16,8 @@ from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Settings, load
 from mailserver.service.installation import Installation, InstallationSettings
 from mailserver.service.listeners import StartFault, TcpListener, UnixListener, everywhere
+from mailserver.service.logging import filtered, set_level
+from mailserver.service.tap import Options
 from mailserver.service.tls import ensure_self_signed
 from mailserver.service.wiring import (
     Server,
@@ -99,12 +103,16 @@ def test_options_reach_the_services() -> None:
         auth__argon2__memory="8MiB",
         service__trustedhosts="192.0.2.0/24",
         service__imap__maxsessions="12",
+        service__imap__disabledcapabilities="move, binary",
+        service__imap__workarounds="delay-newmail",
     )
     imap = imap_settings(given)
     assert imap.banner == "hello"  # SUN-5
     assert imap.plaintext_min_cipher == 128  # SUN-11
     assert imap.after_login.line == 16384
     assert imap.bad_before_login == 7
+    assert imap.disabled_capabilities == {b"MOVE", b"BINARY"}
+    assert imap.workarounds == ("delay-newmail",)  # T55
     lmtp = lmtp_settings(given)
     assert lmtp.hostname == "mail.example.org"
     assert not lmtp.over_quota_is_temporary  # T47
@@ -191,6 +199,47 @@ def test_listeners_say_what_is_wrong(tmp_path: Path) -> None:
     assert second.port == 0
     with pytest.raises(StartFault, match="Cannot assign requested address"):
         TcpListener("imap", "192.0.2.1", 0, "x").bind()
+
+
+def test_a_unix_socket_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    from twisted.internet import reactor
+    from twisted.internet.protocol import Factory
+
+    unix = UnixListener("lmtp", tmp_path / "missing" / "s", 0o600, "service.lmtp.unixsocket")
+    unix.bind()
+    with pytest.raises(StartFault, match=r"s \(service\.lmtp\.unixsocket\): No such file"):
+        unix.start(reactor, Factory())
+    unix.stop()
+
+
+@pytest.mark.parametrize("text", ["service.imap.port", "=1"])
+def test_an_option_on_the_command_line_needs_a_value(text: str) -> None:
+    options = Options()
+    with pytest.raises(UsageError, match="NAME=VALUE"):
+        options.opt_option(text)
+
+
+def test_options_on_the_command_line_win() -> None:
+    """SUN-6."""
+    options = Options()
+    options["config"] = None
+    options.opt_option("service.IMAP.port=1143")
+    assert options.reader()()[o.IMAP_PORT] == 1143
+
+
+def test_the_log_keeps_to_its_level() -> None:
+    """`log.level`, also after a reload."""
+    events: list[str] = []
+    observer = filtered(lambda event: events.append(event["log_format"]))
+    log = Logger("test", observer=observer)
+    for level in ("warn", "debug", "info"):
+        set_level(level)
+        log.debug("debug " + level)
+        log.info("info " + level)
+        log.error("error " + level)
+    assert events == [
+        "error warn", "debug debug", "info debug", "error debug", "info info", "error info"
+    ]  # fmt: skip
 
 
 def test_ipv6_listeners_leave_ipv4_alone() -> None:
