@@ -28,6 +28,7 @@ from mailserver.server.imap.session import Session
 from mailserver.server.imap.settings import ImapSettings
 from mailserver.wire.imap import commands
 from mailserver.wire.imap.grammar.bare import parse_noop
+from mailserver.wire.imap.reader import Limits
 from tests.server.rig import MAIL, Client, Monitor, Rig, rig
 
 
@@ -284,6 +285,19 @@ def test_the_connections_of_a_client_wake_it_together(server: Rig) -> None:
         assert {later - sooner for sooner, later in pairwise(moments)} == {120}
 
 
+def test_keepalive_can_be_switched_off(tmp_path: Path) -> None:
+    """DOV-2: `imap_idle_notify_interval` = 0."""
+    with rig(tmp_path, ImapSettings(idle_notify_interval=0)) as server:
+        idler = server.client(mailbox="INBOX")
+        say(idler, b"a IDLE")
+        idler.take()
+        server.loop.advance(1800)
+        assert idler.take() == b""
+        server.append(MAIL)
+        server.settle()
+        assert idler.take() == b"* 1 EXISTS\r\n* 1 RECENT\r\n"
+
+
 def test_no_keepalive_while_output_is_pending(server: Rig) -> None:
     """DOV-2."""
     idler = server.client(mailbox="INBOX")
@@ -357,6 +371,25 @@ def test_goodbye_to_who_does_not_read_is_short(server: Rig) -> None:
     server.loop.advance(31)
     server.settle()
     assert client.is_closed
+
+
+def test_who_does_not_read_amid_a_literal_is_cut_off_without_a_word(server: Rig) -> None:
+    """R18: a goodbye there would be taken for the message's octets."""
+    client = server.client(mailbox="INBOX")
+
+    async def pour(session: Session, command: commands.Noop) -> None:
+        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        session.connection.flush()
+        client.transport.fill()
+        await session.drained()
+
+    with_commands(server, CommandSpec(b"POUR", parse_noop, pour, ANY))
+    client.connection.services = server.services
+    say(client, b"a POUR")
+    client.take()
+    assert stop(client) == b""
+    assert client.is_closed
+    assert client.connection.session.view is None
 
 
 def test_too_many_connections_are_told_so(server: Rig) -> None:
@@ -517,6 +550,22 @@ def test_news_that_cannot_be_read_change_no_answer(server: Rig) -> None:
     assert len(image.uids) == 2
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_bug_while_news_are_told_changes_no_answer(server: Rig, logged: list[LogEvent]) -> None:
+    client = server.client(mailbox="INBOX")
+    image: Any = client.connection.session.selected.image
+    server.append(MAIL)
+
+    def broken(mod_sequence: int) -> None:
+        raise ZeroDivisionError
+
+    image.changes_since = broken
+    assert client.command("STATUS Trash (MESSAGES)")[-1] == ". OK STATUS completed"
+    del image.changes_since
+    assert client.command("NOOP") == ["* 1 EXISTS", "* 1 RECENT", ". OK NOOP completed"]
+    assert sum("reference" in event for event in logged) == 1
+
+
 def test_each_refusal_has_its_code(server: Rig) -> None:
     """RFC 5530; the texts stay the store's."""
     client = server.client()
@@ -621,6 +670,30 @@ def test_answers_to_challenges_may_be_long(server: Rig) -> None:
     say(client, b"A" * 65540)
     say(client, b"c NOOP")
     assert client.take() == b"+ \r\nb BAD this line is too long\r\nc OK NOOP completed\r\n"
+
+
+def test_the_literals_of_append_are_counted(tmp_path: Path) -> None:
+    """S3: also those that do not lie in memory; nothing of the command is kept (T25)."""
+    few = Limits(line=200, literal=100, command=300, literals=3)
+    with rig(tmp_path, ImapSettings(after_login=few)) as server:
+        client = server.client()
+        message = b" {1+}\r\nx"
+        assert client.command(b"APPEND INBOX" + message * 3)[0].startswith(". OK [APPENDUID ")
+        assert client.command(b"APPEND INBOX" + message * 4) == [
+            ". NO [LIMIT] too many literals in one command"
+        ]
+        assert client.command(b"APPEND INBOX" + message + b" " * 201 + b"({1+}\r\nx") == [
+            ". NO [TOOBIG] this command is too long"
+        ]
+        status = client.command("STATUS INBOX (MESSAGES)")
+        assert status[0] == "* STATUS INBOX (MESSAGES 3)"
+
+
+def test_a_literal_without_a_tag_is_refused(server: Rig) -> None:
+    client = server.client()
+    client.send(b"* {5}\r\n(x) {3+}\r\nabcdef\r\nt NOOP\r\n")
+    answers = client.take().split(b"\r\n")
+    assert [answer[:5] for answer in answers] == [b"* BAD", b"* BAD", b"t OK ", b""]
 
 
 def test_nesting_is_bounded(server: Rig) -> None:

@@ -108,14 +108,12 @@ class ImapConnection(Connection):
     def disconnect(self, reason: str) -> None:
         """Say goodbye and close: at once if no command runs or it waits for the client,
         else when it is over, so that a commit in flight is answered (R18)."""
-        if self.in_response and self._input is None:
-            self._farewell = reason
-            if self.is_full:  # amid a literal that the client may never take
-                self.abort()
-        elif self._running and self._input is None:
-            self._farewell = reason
-        else:
+        if not self._running or self._input is not None:
             self.say_goodbye(reason)
+            return
+        self._farewell = reason
+        if self.in_response and self.is_full:  # amid a literal that may never be taken
+            self.abort()
 
     def closed(self) -> None:
         if not self._running:
