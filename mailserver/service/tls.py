@@ -7,7 +7,6 @@ refused (S14).
 from __future__ import annotations
 
 import os
-import re
 import stat
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -18,16 +17,13 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLContextFactory, IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
-
-_PEM_CERTIFICATE: Final = re.compile(
-    rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL
-)
 
 _VERSIONS: Final = {"1.2": TLSVersion.TLSv1_2, "1.3": TLSVersion.TLSv1_3}
 
@@ -90,38 +86,39 @@ def _load(certificate_file: Path, key_file: Path, minimum: Any) -> SSL.Context:
     chain = _certificates(certificate_file)
     key = _key(key_file)
     try:
+        # pyOpenSSL takes the values of `cryptography` and deprecates its own, which are
+        # still what Twisted declares.
         context: SSL.Context = CertificateOptions(
-            privateKey=key,
-            certificate=chain[0],
-            extraCertChain=chain[1:],
+            privateKey=key,  # type: ignore[arg-type]
+            certificate=chain[0],  # type: ignore[arg-type]
+            extraCertChain=chain[1:],  # type: ignore[arg-type]
             raiseMinimumTo=minimum,
         ).getContext()
-    except SSL.Error:
+    except (SSL.Error, TypeError):
         reason = f"the private key does not belong to the certificate in {certificate_file}"
         raise CertificateFault(key_file, reason, is_key=True) from None
     return context
 
 
-def _certificates(file: Path) -> list[crypto.X509]:
-    blocks = _PEM_CERTIFICATE.findall(_read(file, is_key=False))
-    if not blocks:
+def _certificates(file: Path) -> list[x509.Certificate]:
+    octets = _read(file, is_key=False)
+    if b"-----BEGIN CERTIFICATE-----" not in octets:
         raise CertificateFault(file, "no PEM certificate in it")
     try:
-        return [crypto.load_certificate(crypto.FILETYPE_PEM, block) for block in blocks]
-    except (crypto.Error, ValueError):
+        return x509.load_pem_x509_certificates(octets)
+    except ValueError:
         raise CertificateFault(file, "not a valid certificate") from None
 
 
-def _key(file: Path) -> crypto.PKey:
+def _key(file: Path) -> PrivateKeyTypes:
     octets = _read(file, is_key=True)
     if stat.S_IMODE(file.stat().st_mode) & 0o007:
         reason = "everybody on this machine can read or change it; chmod o= it"
         raise CertificateFault(file, reason, is_key=True)
     try:
-        key = serialization.load_pem_private_key(octets, password=None)
-        return crypto.PKey.from_cryptography_key(key)  # type: ignore[arg-type]
+        return serialization.load_pem_private_key(octets, password=None)
     except TypeError:
-        reason = "the private key is encrypted, or of a kind that TLS servers do not use"
+        reason = "the private key is encrypted; the server cannot ask for its password"
         raise CertificateFault(file, reason, is_key=True) from None
     except ValueError:
         raise CertificateFault(file, "no valid PEM private key in it", is_key=True) from None
