@@ -161,7 +161,12 @@ class Installation:
             login_separators=settings.login_separators,
         )
         self.store: MailStore = open_store(
-            settings.data, reactor, self.bus, limits=settings.limits, writers=settings.writers
+            settings.data,
+            reactor,
+            self.bus,
+            limits=settings.limits,
+            writers=settings.writers,
+            eager_texts=serves,
         )
         self.authenticator = Authenticator(
             self.directory,

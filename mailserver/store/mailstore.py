@@ -232,6 +232,8 @@ class MailStore:
         if image.deleted:
             self.close(image)
             raise no_such_mailbox()
+        if image.uids:  # another process may have brought some of them
+            self._texts.changed(ref.account, arrived=True, left=False)
         return image
 
     def close(self, image: IMailboxImage) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from twisted.trial import unittest
 
+from mailserver.model.account import Recipient
 from mailserver.model.flags import Flags
 from mailserver.model.search import Body, Header, Text
 from mailserver.store import texts
+from mailserver.store.mailstore import open_store
 from tests.contract.rig import MAIL, Rig, open_sqlite
 from tests.contract.test_messages import LARGE
 
@@ -65,6 +67,20 @@ def test_what_is_not_kept_yet_is_found_all_the_same(rig: Rig) -> None:
     assert kept(rig) == [1, 2]
 
 
+def test_mail_that_another_process_brought_is_decoded_once_it_is_looked_at(rig: Rig) -> None:
+    second = open_store(rig.data, rig.loop, limits=rig.limits, eager_texts=False)
+    message = second.spool()
+    message.write(MAIL)
+    spooled = rig.run(message.finish())
+    rig.run(second.deliver(Recipient("ann", rig.ann), spooled, b""))
+    rig.run(second.stop())
+    settle(rig)
+    assert not text_file(rig).exists()
+    rig.image()
+    settle(rig)
+    assert kept(rig) == [1]
+
+
 def test_removed_mail_is_forgotten(rig: Rig) -> None:
     rig.append(MAIL, MAIL, MAIL)
     settle(rig)
@@ -74,8 +90,6 @@ def test_removed_mail_is_forgotten(rig: Rig) -> None:
 
 
 def test_a_store_that_only_brings_mail_decodes_nothing(tmp_path: Path) -> None:
-    from mailserver.store.mailstore import open_store
-
     rig = Rig(tmp_path / "data", open_sqlite)
     rig.close()
     rig.store = open_store(rig.data, rig.loop, limits=rig.limits, eager_texts=False)
