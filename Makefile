@@ -2,6 +2,7 @@
 # make test        every test, with branch coverage;  make test ARGS="tests/wire -x" for a part
 # make test-long   also those that take minutes
 # make check       ruff, mypy, who imports whom, citations
+# make format      what ruff can put right by itself
 # make bench       repeatable measurements
 # make clean       remove what the above made, except ./var (the demo's data)
 
@@ -12,7 +13,7 @@ ARGS   ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test test-long check bench clean
+.PHONY: run test test-long check format bench clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/mailctl demo
@@ -28,6 +29,10 @@ check: $(VENV)/installed-check
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py tests/test_citations.py
+
+format: $(VENV)/installed-check
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m bench $(ARGS)
