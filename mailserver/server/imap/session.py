@@ -121,6 +121,9 @@ class Peer(Protocol):
     def say_goodbye(self, text: str) -> None:
         """Send `* BYE text` and close (T51)."""
 
+    def disconnect(self, reason: str) -> None:
+        """Say goodbye and close, after the answer of the command that runs."""
+
     def close_after_reply(self) -> None:
         """Close once the running command has been answered (LOGOUT)."""
 
@@ -394,9 +397,10 @@ class Session:
             await self.store.refresh(self.view.image)
 
     async def look(self) -> None:
-        """Refresh if something is said to have changed. A failure is only logged and tried
-        again later: it is not that of the command which happens to run."""
-        if not self.stale:
+        """Refresh if something is said to have changed, or if nobody would say so. A failure
+        is only logged and tried again later: it is not that of the command which happens to
+        run."""
+        if not self.stale and self.bus.covers_all_mailboxes:
             return
         try:
             await self.refresh()
@@ -405,11 +409,18 @@ class Session:
             self.connection.note("news could not be read", error=error.text)
 
     async def finish(self, spec: CommandSpec) -> None:
-        """Tell what changed, at the end of a command and before its tagged response (T3)."""
+        """Tell what changed, at the end of a command and before its tagged response (T3).
+
+        A mailbox that another session has deleted ends the session after the answer: no
+        response could say so, and a client that idles there would wait in vain, also when
+        a mailbox of that name is made again.
+        """
         if self.view is None:
             return
         await self.look()
-        if not self.view.is_current:
+        if self.view.image.deleted:
+            self.connection.disconnect("the selected mailbox has been deleted")
+        elif not self.view.is_current:
             self.send(
                 self.view.drain(
                     allow_expunge=spec.breaks_seqs,

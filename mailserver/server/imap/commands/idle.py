@@ -25,6 +25,8 @@ async def idle(session: Session, command: commands.Idle) -> Status:
     while True:
         await session.look()
         if session.view is not None:
+            if session.view.image.deleted:
+                return ok("there is nothing to wait for")
             session.send(session.view.drain(allow_expunge=True))
         now = session.services.clock.seconds()
         if now >= alive_at:

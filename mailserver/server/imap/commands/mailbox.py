@@ -43,8 +43,10 @@ def _special_use(command: commands.Create) -> SpecialUse | None:
 
 
 async def delete(session: Session, command: commands.Delete) -> None:
-    """Remove a mailbox and its messages (RFC 3501 §6.3.4)."""
+    """Remove a mailbox and its messages (RFC 3501 §6.3.4); the selected one is left."""
     await session.store.delete(session.who, command.mailbox)
+    if session.view is not None and session.view.image.deleted:
+        session.unselect()
 
 
 async def rename(session: Session, command: commands.Rename) -> None:
