@@ -187,8 +187,6 @@ def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
     events = installation_settings(settings).coverage
     if not events.all_mailboxes:
         yield f"IDLE is not offered: {events.reason}"  # SUN-51
-    if settings[o.IMAP_NUM_PROCESSES] > 1:
-        yield f"{o.IMAP_NUM_PROCESSES.name} is above 1, but this version serves in one process"
     if not settings[o.IMAP_ENABLE]:
         return
     is_local = all(

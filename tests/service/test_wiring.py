@@ -147,12 +147,6 @@ WARNINGS = [
         " tls.certificate",
     ),
     (
-        "processes",
-        {"service__imap__enable": "no", "service__imap__numprocesses": "2"},
-        True,
-        "service.imap.numprocesses is above 1",
-    ),
-    (
         "no_idle",
         {"service__imap__address": "::1", "local__store__notifyplugin__noneinbox__enable": "0"},
         True,
