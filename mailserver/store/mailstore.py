@@ -23,7 +23,7 @@ from mailserver.model.account import Account, AccountStatus, Recipient
 from mailserver.model.acl import ALL_RIGHTS, Right, Rights
 from mailserver.model.changes import Copied, EventKind, FlagsStored
 from mailserver.model.flags import FlagOp, Flags
-from mailserver.model.ids import AccountId, MailboxId, MailboxRef, ModSeq, Principal, Uid
+from mailserver.model.ids import AccountId, MailboxRef, ModSeq, Principal, Uid
 from mailserver.model.mailbox import MailboxInfo, MailboxStatus
 from mailserver.model.message import Column, InternalDate
 from mailserver.model.names import INBOX, SpecialUse, canonical
@@ -116,14 +116,8 @@ class MailStore:
     async def mailboxes(self, who: Principal) -> Sequence[MailboxInfo]:
         """List the principal's mailboxes; see `IMailStore.mailboxes`."""
 
-        def read(connection: Connection) -> list[MailboxInfo]:
-            subscribed = {row[0] for row in connection.rows(sql.SUBSCRIPTIONS)}
-            return [
-                _info(who.account, mailbox, ALL_RIGHTS, mailbox.name in subscribed)
-                for mailbox in (Mailbox(*row) for row in connection.rows(sql.ALL))
-            ]
-
-        found = await self._engine.read(who.account, read)
+        rows = await self._engine.read(who.account, lambda c: c.rows(sql.ALL))
+        found = [_info(who.account, Mailbox(*row)) for row in rows]
         return sorted(found, key=lambda info: (info.name != INBOX, info.name))
 
     async def subscriptions(self, who: Principal) -> Sequence[str]:
@@ -139,8 +133,7 @@ class MailStore:
             mailbox = by_name(connection, name)
             if mailbox is None:
                 raise no_such_mailbox(name)
-            subscribed = connection.row(sql.SUBSCRIBED, (name,)) is not None
-            return _info(who.account, mailbox, ALL_RIGHTS, subscribed)
+            return _info(who.account, mailbox)
 
         return await self._engine.read(who.account, read)
 
@@ -149,9 +142,7 @@ class MailStore:
         name = mailbox_rules.own_name(name)
 
         def write(transaction: Transaction) -> MailboxInfo:
-            made = mailbox_rules.create(transaction, name, use)
-            subscribed = transaction.connection.row(sql.SUBSCRIBED, (name,)) is not None
-            return _info(who.account, made, ALL_RIGHTS, subscribed)
+            return _info(who.account, mailbox_rules.create(transaction, name, use))
 
         return await self._engine.write(who.account, write)
 
@@ -461,8 +452,7 @@ class MailStore:
         def write(transaction: Transaction) -> MailboxInfo:
             mailbox = mailbox_rules.delivery_mailbox(transaction.connection, recipient.detail)
             message_rules.append(transaction, mailbox, (coming,), EventKind.NEW_MSG)
-            subscribed = transaction.connection.row(sql.SUBSCRIBED, (mailbox.name,)) is not None
-            return _info(account, mailbox, ALL_RIGHTS, subscribed)
+            return _info(account, mailbox)
 
         info = await self._engine.write(account, write)
         await self._refresh_open(info.ref)
@@ -531,14 +521,14 @@ class MailStore:
         await self._engine.stop()
 
 
-def _info(account: AccountId, mailbox: Mailbox, rights: Rights, subscribed: bool) -> MailboxInfo:
-    """A mailbox of the principal's own account as it sees it."""
+def _info(account: AccountId, mailbox: Mailbox) -> MailboxInfo:
+    """A mailbox as its owner sees it."""
     return MailboxInfo(
-        ref=MailboxRef(account, MailboxId(mailbox.id)),
+        ref=MailboxRef(account, mailbox.id),
         name=mailbox.name,
-        rights=rights,
+        rights=ALL_RIGHTS,
         special_use=SpecialUse(mailbox.special_use) if mailbox.special_use else None,
-        subscribed=subscribed,
+        subscribed=bool(mailbox.subscribed),
         selectable=bool(mailbox.selectable),
     )
 

@@ -58,6 +58,8 @@ def test_a_limit_below_the_use_loses_nothing(rig: Rig) -> None:
     image = rig.image()
     rig.flag(image, (1,), "\\Seen")  # everything but bringing mail goes on
     rig.run(rig.store.move(rig.who, image, NumSet.of([1]), rig.ref("Archive")))
+    nothing = rig.run(rig.store.copy(rig.who, image, NumSet.of([99]), rig.ref("Archive")))
+    assert nothing.target == ()
 
 
 def test_sixty_four_at_once_never_pass_the_limit(rig: Rig) -> None:  # R12

@@ -3,7 +3,7 @@
 COLUMNS = (
     "number, id, name, selectable, special_use, quota_root, uid_validity, uid_next,"
     " highest_modseq, pruned_modseq, first_recent, keywords, messages, unseen, deleted, size,"
-    " deleted_size"
+    " deleted_size, EXISTS (SELECT 1 FROM subscription WHERE subscription.name = mailbox.name)"
 )
 
 BY_ID = f"SELECT {COLUMNS} FROM mailbox WHERE id = ?"
@@ -48,7 +48,6 @@ SUBSCRIPTIONS = "SELECT name FROM subscription ORDER BY name"
 SUBSCRIPTION_COUNT = "SELECT count(*) FROM subscription"
 SUBSCRIBE = "INSERT INTO subscription (name) VALUES (?) ON CONFLICT DO NOTHING"
 UNSUBSCRIBE = "DELETE FROM subscription WHERE name = ?"
-SUBSCRIBED = "SELECT 1 FROM subscription WHERE name = ?"
 
 RIGHTS = "SELECT identifier, rights FROM acl WHERE mailbox = ? AND identifier IN (?, ?, ?, ?)"
 ACL_ROWS = "SELECT identifier, rights FROM acl WHERE mailbox = ?"

@@ -9,4 +9,8 @@ USE = (
     "UPDATE quota_root SET storage_used = storage_used + ?, message_used = message_used + ?"
     " WHERE number = ?"
 )
+USE_IF_FREE = (
+    f"{USE} AND (storage_limit IS NULL OR storage_used + ? <= storage_limit)"
+    " AND (message_limit IS NULL OR message_used + ? <= message_limit)"
+)
 SET_LIMITS = "UPDATE quota_root SET storage_limit = ?, message_limit = ? WHERE name = ?"

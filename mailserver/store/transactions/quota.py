@@ -44,8 +44,11 @@ def charge(transaction: Transaction, number: int, size: int, messages: int) -> N
     Raises:
         MailError: OVER_QUOTA; then nothing is used.
     """
-    check(root(transaction.connection, number), size, messages)
-    transaction.connection.run(sql.USE, (size, messages, number))
+    if not messages:
+        return  # nothing comes in, even where too much is in already
+    connection = transaction.connection
+    if not connection.run(sql.USE_IF_FREE, (size, messages, number, size, messages)):
+        check(root(connection, number), size, messages)
 
 
 def give_back(transaction: Transaction, number: int, size: int, messages: int) -> None:

@@ -16,7 +16,11 @@ from mailserver.store.sql import mailboxes as sql
 
 @attrs.frozen
 class Mailbox:
-    """The row of a mailbox; the meaning of each column stands in the schema."""
+    """The row of a mailbox; the meaning of each column stands in the schema.
+
+    Attributes:
+        subscribed: the owner has subscribed to its name.
+    """
 
     number: int
     id: MailboxId
@@ -35,6 +39,7 @@ class Mailbox:
     deleted: int
     size: int
     deleted_size: int
+    subscribed: int
 
 
 def no_such_mailbox(name: str | None = None) -> MailError:
