@@ -16,6 +16,7 @@ deadline out, as every command does, costs a dictionary entry.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -271,8 +272,9 @@ class Connection(Protocol):
         self._alarm = None
         now = self.clock.seconds()
         for name in [name for name, due in self._deadlines.items() if due <= now]:
-            if self._deadlines.pop(name, None) is None:
-                continue  # an earlier one took it away
+            if self._deadlines.get(name, math.inf) > now:
+                continue  # what an earlier one did took it away or put it off
+            del self._deadlines[name]
             if name == WRITE:
                 self.note("cut off: output not taken", seconds=self._write_timeout)
                 self.abort()
@@ -338,8 +340,8 @@ class Connection(Protocol):
         if not self.is_open:
             return
         self.flush()
+        self.resume_input()  # to see the client's end of it
         self.is_open = False
-        self.resume_input()
         self.transport.unregisterProducer()
         self.set_deadline(WRITE, None)
         self.set_deadline(CLOSE, CLOSE_TIMEOUT)

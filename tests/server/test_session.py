@@ -26,6 +26,7 @@ from mailserver.server.imap.protocol import ImapConnection
 from mailserver.server.imap.registry import ANY, CommandSpec, Registry
 from mailserver.server.imap.session import Session
 from mailserver.server.imap.settings import ImapSettings
+from mailserver.store.mailstore import open_store
 from mailserver.wire.imap import commands
 from mailserver.wire.imap.grammar.bare import parse_noop
 from mailserver.wire.imap.reader import Limits
@@ -566,13 +567,20 @@ def test_a_bug_while_news_are_told_changes_no_answer(server: Rig, logged: list[L
     assert sum("reference" in event for event in logged) == 1
 
 
-def test_without_events_every_command_looks_for_news(tmp_path: Path) -> None:
-    """SUN-51: no IDLE then, but what changed is told all the same."""
-    with rig(tmp_path, covers_all_mailboxes=False) as server:
+@pytest.mark.parametrize("covered", [True, False])
+def test_what_another_process_changed_is_told(tmp_path: Path, covered: bool) -> None:
+    """SUN-51: where no events come, every command looks for news; NOOP always does."""
+    with rig(tmp_path, covers_all_mailboxes=covered) as server:
         client = server.client(mailbox="INBOX")
-        server.bus._listeners.clear()
+        ours, other = server.store, open_store(tmp_path, server.loop, now=server.loop.seconds)
+        server.store = other
         server.append(MAIL)
-        assert client.command("STATUS Trash (MESSAGES)")[1] == "* 1 EXISTS"
+        answers = client.command("STATUS Trash (MESSAGES)")
+        assert ("* 1 EXISTS" in answers) is not covered
+        server.append(MAIL)
+        assert "* 2 EXISTS" in client.command("NOOP")
+        server.store = ours
+        server.loop.result(other.stop())
 
 
 def test_a_client_that_sends_too_much_is_heard_again_at_the_end(server: Rig) -> None:

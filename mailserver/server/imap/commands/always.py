@@ -35,7 +35,8 @@ async def identify(session: Session, command: commands.Id) -> None:
     """Exchange names with the client, for the log only (RFC 2971 §3)."""
     if command.fields:
         session.connection.note(
-            "client", **{name: value for name, value in command.fields if name in _LOGGED}
+            "client",
+            **{name: value for name, value in command.fields if name.lower() in _LOGGED},
         )
     session.respond(SERVER_ID)
 

@@ -33,7 +33,7 @@ async def list_mailboxes(session: Session, command: commands.List) -> None:
         session.respond(responses.MailboxList(("\\Noselect",), DELIMITER, ""))
         return
     names = Names.of(await session.store.mailboxes(session.who))
-    if ListSelect.SUBSCRIBED in command.select:
+    if _asks_for_subscriptions(command):
         names = attrs.evolve(
             names, subscribed=frozenset(await session.store.subscriptions(session.who))
         )
@@ -143,6 +143,11 @@ def _selected(names: Names, select: frozenset[ListSelect]) -> set[str]:
     return chosen
 
 
+def _asks_for_subscriptions(command: commands.List) -> bool:
+    r"""Selecting by subscription tells `\Subscribed` too (RFC 5258 §3.1)."""
+    return ListSelect.SUBSCRIBED in command.select or ListReturn.SUBSCRIBED in command.returns
+
+
 def _attributes(names: Names, name: str, command: commands.List) -> Iterable[str]:
     r"""The attributes of one name. `\HasChildren` and special uses are always told
     (RFC 3348, T50), what RFC 5258 brought only to who uses it (T37)."""
@@ -152,8 +157,7 @@ def _attributes(names: Names, name: str, command: commands.List) -> Iterable[str
     elif not mailbox.selectable:
         yield "\\Noselect"
     yield "\\HasChildren" if name in names.with_children else "\\HasNoChildren"
-    asked = ListSelect.SUBSCRIBED in command.select or ListReturn.SUBSCRIBED in command.returns
-    if asked and (name in names.subscribed or (mailbox is not None and mailbox.subscribed)):
+    if name in names.subscribed:
         yield "\\Subscribed"
     if mailbox is not None and mailbox.special_use is not None:
         yield mailbox.special_use.value
