@@ -23,7 +23,13 @@ from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.server.connection import Connection, Disconnected
-from mailserver.server.imap.registry import CommandSpec, States
+from mailserver.server.imap.registry import (
+    LOGGED_IN,
+    NOT_AUTHENTICATED,
+    SELECTED,
+    CommandSpec,
+    States,
+)
 from mailserver.server.imap.session import Services, Session
 from mailserver.server.imap.status import CHARSETS, bad, no, refusal
 from mailserver.server.imap.view import NoSuchNumber
@@ -299,7 +305,7 @@ class ImapConnection(Connection):
         if spec is None:
             self._answer(bad("unknown command" if name else "a command is missing"), tag)
         elif session.state not in spec.states:
-            self._answer(bad(_WRONG_STATE[session.state]), tag)
+            self._answer(bad(_WRONG_STATE[spec.states]), tag)
         elif spec.needs and not self.services.registry.offers(spec.needs, session):
             self._answer(bad(f"{name.decode('ascii')} is not available here"), tag)
         else:
@@ -505,10 +511,11 @@ class ImapConnection(Connection):
 
 
 _WRONG_STATE = {
-    States.NOT_AUTHENTICATED: "log in first",
-    States.AUTHENTICATED: "this command is not allowed without a selected mailbox",
-    States.SELECTED: "this command is not allowed now",
+    NOT_AUTHENTICATED: "this command is allowed only before login",
+    LOGGED_IN: "log in first",
+    SELECTED: "select a mailbox first",
 }
+"""What is wrong where a command is not allowed, by the states in which it is."""
 
 
 class ImapFactory(Factory):

@@ -37,7 +37,7 @@ _ASTRING_ATOM = re.compile(rb"[\]" + _ATOM_CHAR + rb"]++")
 _LIST_ATOM = re.compile(rb"[\]%*" + _ATOM_CHAR + rb"]++")
 # tag = 1*<any ASTRING-CHAR except "+">; the name of a command is an atom
 _HEAD = re.compile(
-    rb" *+([\]" + _ATOM_CHAR.replace(b"+", b"") + rb"]++)"
+    rb" *+([\]" + _ATOM_CHAR.replace(b"+", b"") + rb"]++)(?= |\Z)"
     rb"(?: ++(?:([Uu][Ii][Dd]) ++(?=[" + _ATOM_CHAR + rb"]))?+([" + _ATOM_CHAR + rb"]++))?+"
 )
 # quoted = DQUOTE *QUOTED-CHAR DQUOTE; 8-bit octets are looked at afterwards

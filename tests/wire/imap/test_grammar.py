@@ -110,7 +110,7 @@ def test_tag_and_name(octets: bytes, tag: bytes, name: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "octets", [b"", b" ", b"+ OK", b"* BAD", b"(a", b'"a" NOOP', b"\xff x", b"\0"]
+    "octets", [b"", b" ", b"+ OK", b"* BAD", b"(a", b'"a" NOOP', b"a+b NOOP", b"a\xff NOOP", b"\0"]
 )
 def test_there_must_be_a_tag_to_answer_to(octets: bytes) -> None:
     with pytest.raises(SyntaxFault, match="expected a tag"):
