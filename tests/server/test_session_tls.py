@@ -161,6 +161,66 @@ class WithTls(TlsCase):
         return deferToThread(client)
 
 
+class SlowReader(TlsCase):
+    """T52: a client that does not read grows no memory and holds nobody up."""
+
+    settings = ImapSettings()
+    messages = 16
+    size = 1_000_000
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server.add_account("bob@example.org")
+        for _ in range(self.messages):
+            self.server.append(b"x" * self.size)
+
+    def read_slowly(self, *, tls: bool) -> Deferred[None]:
+        port = self.listen(tls=tls)
+
+        def client() -> None:
+            plain = socket.socket()
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            plain.settimeout(20)
+            plain.connect(("127.0.0.1", port))
+            sleeper: Any = plain
+            if tls:
+                sleeper = self.context().wrap_socket(plain, server_hostname="localhost")
+            with sleeper:
+                sleeper.sendall(
+                    b"a LOGIN ann@example.org secret\r\nb SELECT INBOX\r\n"
+                    b"c FETCH 1:* BODY.PEEK[]\r\nd NOOP\r\n"
+                )
+                [session] = self.server.monitor.sessions()
+                sent = -1
+                while sent < 1_000_000 or sent != session.sent:  # type: ignore[attr-defined]
+                    sent = session.sent  # type: ignore[attr-defined]
+                    with imaplib_client(port, self.context() if tls else None) as other:
+                        other.login("bob@example.org", "secret")
+                        self.assertEqual(other.noop()[0], "OK")
+                self.assertLess(sent, self.messages * self.size * 0.7)
+                received, end = 0, b""
+                while b"\r\nd OK NOOP" not in end:
+                    octets = sleeper.recv(1 << 20)
+                    self.assertTrue(octets)
+                    received += len(octets)
+                    end = end[-100:] + octets
+                self.assertGreater(received, self.messages * self.size)
+
+        return deferToThread(client)
+
+    def test_in_clear(self) -> Deferred[None]:
+        return self.read_slowly(tls=False)
+
+    def test_over_tls(self) -> Deferred[None]:
+        return self.read_slowly(tls=True)
+
+
+def imaplib_client(port: int, context: ssl.SSLContext | None) -> imaplib.IMAP4:
+    if context is None:
+        return imaplib.IMAP4("127.0.0.1", port, timeout=10)
+    return imaplib.IMAP4_SSL("127.0.0.1", port, ssl_context=context, timeout=10)
+
+
 class PasswordsNowhere(TlsCase):
     """SUN-11: -1 takes no password even over TLS."""
 
