@@ -439,6 +439,8 @@ class Server(Service):
             for option in settings.changed(self._settings)
             if option.applies is Applies.RESTART
         ]
+        if (certificate is None) != (self._tls is None):  # a listener and STARTTLS more or less
+            waiting.append(o.TLS_CERTIFICATE.name)
         if waiting:
             self.log.emit(
                 LogLevel.warn, "only a restart brings: {options}", options=", ".join(waiting)

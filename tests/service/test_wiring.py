@@ -352,6 +352,13 @@ class Life(TestCase):
         [named] = [event["options"] for event in events if "options" in event]
         self.assertEqual(named, o.IMAP_PORT.name)
 
+        # TLS where there was none is a new listener, which a reload does not bring.
+        files = ensure_self_signed(Path(data) / "tls", ["localhost"])
+        fresh["tls__certificate"] = str(files.certificate)
+        fresh["tls__key"] = str(files.key)
+        server.reload_configuration()
+        self.assertEqual(events[-2]["options"], o.TLS_CERTIFICATE.name)
+
         def broken() -> Settings:
             return settings(service__imap__banner="bad\nbanner")
 
