@@ -35,8 +35,9 @@ from mailserver.wire.imap.commands import Fetch, FetchAtt, FetchItem
 from mailserver.wire.imap.grammar.fetch import parse_fetch
 from mailserver.wire.imap.responses import EXPUNGEISSUED, Status
 
-SLICE = 2000
-"""Messages of one slice: what the store gives in one call."""
+SLICE = 1000
+"""Messages of one slice. The store would give 2,000 in one call; half of that holds the
+reactor for 6 to 9 ms and costs 3 % more in all."""
 
 HEADERS = 16 << 20
 """Octets of messages whose headers are in memory at a time; a header may be nearly all of
@@ -290,8 +291,10 @@ class _Answer:
                     parts.clear()
                     size = 0
                     await session.drained()
-        if line.endswith(b"(") and not gap:  # no item is left
-            return
+        if not gap:  # none of the cuts is left
+            if line.endswith(b"("):
+                return
+            parts = [line.rstrip(b" ")]
         parts.append(b")\r\n")
         session.send((b"".join(parts),))
 

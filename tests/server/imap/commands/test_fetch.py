@@ -313,9 +313,12 @@ def test_what_cannot_be_decoded_is_told_after_the_rest(server: Rig) -> None:
         "* 2 FETCH (BINARY[1] {8}\r\nHello.\r\n)",
         ". NO [UNKNOWN-CTE] The part's Content-Transfer-Encoding is not known here.",
     ]
-    answers = client.command("FETCH 1 (UID BINARY.SIZE[1])")
-    assert answers[0] == "* 1 FETCH (UID 1)"
-    assert answers[1].startswith(". NO [UNKNOWN-CTE] ")
+    for item, told in (("BINARY.SIZE[1]", "UID 1"), ("BINARY[1]", "FLAGS (\\Seen \\Recent) UID 1")):
+        answers = client.command(f"FETCH 1 (UID {item})")
+        assert answers[0] == f"* 1 FETCH ({told})"
+        assert answers[1].startswith(". NO [UNKNOWN-CTE] ")
+    client.command("STORE 1 -FLAGS.SILENT (\\Seen)")
+    assert client.command("FETCH 1 BINARY[1]")[0] == "* 1 FETCH (FLAGS (\\Seen \\Recent))"
 
 
 def test_a_damaged_file_costs_its_message_only(server: Rig) -> None:
