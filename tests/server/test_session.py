@@ -19,6 +19,7 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import ISession, ISessionMonitor
+from mailserver.model.acl import Right
 from mailserver.model.ids import MailboxRef
 from mailserver.server.connection import Connection, Disconnected, escaped
 from mailserver.server.imap.commands import MODULES
@@ -781,6 +782,66 @@ def test_an_account_that_is_removed_ends_its_sessions_work(server: Rig) -> None:
     assert client.command('LIST "" *')[-1].startswith(". NO ")
     assert client.read_response() == b"* BYE the selected mailbox has been deleted"
     server.loop.until(lambda: client.is_closed)
+
+
+def grant(server: Rig, ref: MailboxRef, identifier: str, rights: str) -> None:
+    """Write the ACL row of a mailbox; no rights remove it."""
+
+    def write(transaction: Any) -> None:
+        run = transaction.connection.run
+        run(
+            "DELETE FROM acl WHERE identifier = ? AND mailbox ="
+            " (SELECT number FROM mailbox WHERE id = ?)",
+            (identifier, ref.mailbox),
+        )
+        if rights:
+            run(
+                "INSERT INTO acl SELECT number, ?, ? FROM mailbox WHERE id = ?",
+                (identifier, rights, ref.mailbox),
+            )
+
+    server.loop.result(server.store._engine.write(ref.account, write))
+
+
+def guest(server: Rig) -> tuple[Client, MailboxRef]:
+    """Bob, with ann's INBOX open by right."""
+    server.add_account("bob@example.org")
+    inbox = server.loop.result(server.store.find(server.principal(), "INBOX"))
+    grant(server, inbox.ref, "bob@example.org", "lr")
+    client = server.client("bob@example.org")
+    rights = frozenset({Right.LOOKUP, Right.READ})
+    shown = attrs.evolve(inbox, name="~ann@example.org/INBOX", rights=rights)
+    server.loop.result(client.connection.session.select(shown, read_only=False))
+    return client, inbox.ref
+
+
+def test_a_right_that_is_taken_away_is_gone_at_the_next_command(server: Rig) -> None:
+    """S9: also what is known in memory is not told any more."""
+    server.append(MAIL)
+    client, ref = guest(server)
+    assert client.command("FETCH 1 (UID FLAGS)")[0].startswith("* 1 FETCH (UID 1 FLAGS (")
+    grant(server, ref, "bob@example.org", "")
+    server.append(MAIL)
+    assert client.command("FETCH 1 (UID FLAGS)") == [
+        ". NO [NOPERM] the selected mailbox may not be read any more"
+    ]
+    assert client.command("NOOP") == [". OK NOOP completed"]
+    assert client.command("FETCH 1 UID")[0].startswith(". BAD ")
+
+
+def test_a_right_that_is_taken_away_silences_idle(server: Rig) -> None:
+    """S9."""
+    client, ref = guest(server)
+    say(client, b"a IDLE")
+    server.append(MAIL)
+    server.settle()
+    assert b"* 1 EXISTS\r\n" in client.take()
+    grant(server, ref, "bob@example.org", "")
+    server.append(MAIL)
+    server.settle()
+    assert client.take() == b""
+    say(client, b"DONE")
+    assert client.take() == b"a OK IDLE completed\r\n"
 
 
 def test_a_sessions_selection_outlives_a_rename(server: Rig) -> None:

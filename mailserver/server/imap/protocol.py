@@ -23,13 +23,7 @@ from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.server.connection import Connection, Disconnected
-from mailserver.server.imap.registry import (
-    LOGGED_IN,
-    NOT_AUTHENTICATED,
-    SELECTED,
-    CommandSpec,
-    States,
-)
+from mailserver.server.imap.registry import NOT_AUTHENTICATED, CommandSpec, States
 from mailserver.server.imap.session import Services, Session
 from mailserver.server.imap.status import CHARSETS, bad, no, refusal
 from mailserver.server.imap.view import NoSuchNumber
@@ -44,6 +38,7 @@ from mailserver.wire.imap.reader import (
     TooLong,
 )
 from mailserver.wire.imap.responses import (
+    NOPERM,
     SERVERBUG,
     BadCharset,
     CapabilityCode,
@@ -305,7 +300,7 @@ class ImapConnection(Connection):
         if spec is None:
             self._answer(bad("unknown command" if name else "a command is missing"), tag)
         elif session.state not in spec.states:
-            self._answer(bad(_WRONG_STATE[spec.states]), tag)
+            self._answer(bad(_wrong_state(spec, session.state)), tag)
         elif spec.needs and not self.services.registry.offers(spec.needs, session):
             self._answer(bad(f"{name.decode('ascii')} is not available here"), tag)
         else:
@@ -347,8 +342,13 @@ class ImapConnection(Connection):
 
     async def _handled(self, spec: CommandSpec, command: Command) -> Status | None:
         """Run the handler; gives its answer, or that to what went wrong."""
+        session = self.session
         try:
-            return await spec.handler(self.session, command)
+            if session.is_guest:
+                await session.leave_if_forbidden()
+                if session.state not in spec.states:
+                    return no("the selected mailbox may not be read any more", NOPERM)
+            return await spec.handler(session, command)
         except MailError as error:
             return refusal(error)
         except (NoSuchNumber, SyntaxFault) as error:
@@ -510,12 +510,11 @@ class ImapConnection(Connection):
             self.set_deadline(WORKING, self.settings.working_interval)
 
 
-_WRONG_STATE = {
-    NOT_AUTHENTICATED: "this command is allowed only before login",
-    LOGGED_IN: "log in first",
-    SELECTED: "select a mailbox first",
-}
-"""What is wrong where a command is not allowed, by the states in which it is."""
+def _wrong_state(spec: CommandSpec, state: States) -> str:
+    """Say what keeps a command from being allowed."""
+    if spec.states is NOT_AUTHENTICATED:
+        return "this command is allowed only before login"
+    return "log in first" if state is NOT_AUTHENTICATED else "select a mailbox first"
 
 
 class ImapFactory(Factory):

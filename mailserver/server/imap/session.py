@@ -390,6 +390,25 @@ class Session:
         self.view = None
         self._enter(States.AUTHENTICATED)
 
+    @property
+    def is_guest(self) -> bool:
+        """The selected mailbox is another account's."""
+        return self.view is not None and self.view.mailbox.ref.account != self.who.account
+
+    async def leave_if_forbidden(self) -> None:
+        """Leave another account's mailbox if it may not be read any more (S9).
+
+        Flags and numbers come from the shared image, past the store's gate; so a guest asks
+        there before each command and before each piece of news.
+        """
+        if not self.is_guest:
+            return
+        try:
+            await self.store.status(self.who, self.selected.mailbox.ref)
+        except MailError as error:
+            if error.kind in (ErrorKind.NONEXISTENT, ErrorKind.NO_PERMISSION):
+                self.unselect()
+
     async def refresh(self) -> None:
         """Bring the image up to date with the database; does nothing without a mailbox."""
         if self.view is not None:

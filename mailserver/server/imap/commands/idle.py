@@ -23,6 +23,7 @@ async def idle(session: Session, command: commands.Idle) -> Status:
     session.stale = True  # what changed since the last command is told at once (DOV-3)
     alive_at = next_keepalive(session)
     while True:
+        await session.leave_if_forbidden()
         await session.look()
         if session.view is not None:
             if session.view.image.deleted:
