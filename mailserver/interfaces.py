@@ -223,7 +223,8 @@ class IMailStore(Interface):
         """
 
     def close(image: IMailboxImage) -> None:
-        """Give back what `open` gave; the last one lets the image go."""
+        """Give back what `open` gave; it is not to be used after that. The store may keep it
+        for who opens the mailbox next."""
 
     async def refresh(image: IMailboxImage) -> None:
         """Bring the image up to date with the database; cheap when nothing changed."""

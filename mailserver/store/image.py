@@ -10,7 +10,8 @@ Invariants:
 - `uids` is ascending and only ever appended to; an expunge makes three new arrays, so who
   holds the old ones still sees what it saw.
 - `mod_sequence` moves last: everything up to it is in the arrays.
-- One refresh at a time; others wait for it (`_Gate`).
+- A refresh that fails half-way may be done again: what is in the arrays is not added twice.
+- One refresh at a time; others wait for it.
 - Nothing here holds the reactor for more than one slice of `MAX_SLICE` rows.
 """
 
@@ -47,7 +48,7 @@ LOG_UIDS = 50_000
 LOG_STEPS = 20_000
 """Refreshes that the change log keeps."""
 
-SNAPSHOT_AFTER = 2 * MAX_SLICE
+SNAPSHOT_AFTER = 500
 """Changed rows after which a new snapshot is worth its writing."""
 
 _PACKED = struct.Struct("<8sQQQQQ")  # magic, validity, uid_next, mod-sequence, messages, flags
@@ -79,6 +80,7 @@ class Image:
         number: of the mailbox's row.
         users: how often it is open.
         changed_rows: rows read since the last snapshot.
+        weight: messages that it counted when nobody had it open any more.
     """
 
     def __init__(self, ref: MailboxRef, mailbox: Mailbox) -> None:
@@ -95,6 +97,7 @@ class Image:
         self.deleted = False
         self.users = 0
         self.changed_rows = 0
+        self.weight = 0
         self.first_recent = self._saved_recent = mailbox.first_recent
         self._flag_numbers: dict[tuple[int, str], int] = {}
         self._log: deque[_Step] = deque()
@@ -194,9 +197,7 @@ class Image:
             self.mod_sequence = ModSeq(mailbox.highest_modseq)
             self.uid_next = Uid(mailbox.uid_next)
         await self._catch_up(engine)
-        self._log.clear()
-        self._log_uids = 0
-        self._log_since = self.mod_sequence
+        self.forget_changes()
 
     async def _load_rows(self, engine: Engine) -> None:
         last = 0
@@ -240,27 +241,25 @@ class Image:
             self.uid_validity = mailbox.uid_validity
             return
         self._update(rows)
-        if changed:
-            changed += rows
-            arrived = sorted({row[0]: row for row in changed if row[0] >= uid_next}.values())
-        else:
-            changed = rows
-            arrived = sorted(row for row in rows if row[0] >= uid_next)
+        changed = changed + rows if changed else rows
         if mailbox.pruned_modseq > since:  # not all that went left a trace
             expunged = await self._missing(engine)
         else:
             expunged = NumSet.from_ranges(gone)
+        if mailbox.keywords != len(self.keywords):
+            words = await engine.read(
+                self.ref.account, lambda c: c.rows(mailbox_sql.KEYWORDS, (self.number,))
+            )
+            self.keywords = tuple(row[0] for row in words)
+        # Not all that `uid_next` calls new is: `_load` may have met some of it in a slice.
+        last = self.uids[-1] if self.uids else 0
+        arrived = sorted({row[0]: row for row in changed if row[0] > last}.values())
         if expunged:
             arrived = [row for row in arrived if row[0] not in expunged]
         for at_row in range(0, len(arrived), MAX_SLICE):
             if at_row:
                 await engine.pause()
             self._append(arrived[at_row : at_row + MAX_SLICE])
-        if mailbox.keywords != len(self.keywords):
-            words = await engine.read(
-                self.ref.account, lambda c: c.rows(mailbox_sql.KEYWORDS, (self.number,))
-            )
-            self.keywords = tuple(row[0] for row in words)
         removed = self._remove(expunged) if expunged else ()
         self.uid_validity = mailbox.uid_validity
         self.uid_next = Uid(mailbox.uid_next)
@@ -363,6 +362,12 @@ class Image:
     def claimed_recent(self) -> bool:
         """UIDs were handed out as recent that the database does not know of."""
         return self.first_recent > self._saved_recent
+
+    def forget_changes(self) -> None:
+        """Let the log go: nobody is left who could ask what happened up to now."""
+        self._log.clear()
+        self._log_uids = 0
+        self._log_since = self.mod_sequence
 
     def saved(self, with_snapshot: bool) -> None:
         """Note that what is to be kept is on its way to the database."""
