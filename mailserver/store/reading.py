@@ -137,7 +137,14 @@ def contents(
             if row[3] is not None:
                 break  # an open file: one at a time
         octets = _octets(connection, mailbox, [row[0] for row in chosen if row[3] is None])
-        return [(Uid(row[0]), _content(connection, blobs, row, octets)) for row in chosen]
+        try:
+            return [(Uid(row[0]), _content(connection, blobs, row, octets)) for row in chosen]
+        except MailError as error:
+            damage, last = error, chosen[-1]
+    # A file goes after the commit that took its last row; what was read here may be older.
+    if last[3] is None or connection.row(sql.IS_THERE, (mailbox, last[0])):
+        raise damage
+    return contents(connection, blobs, mailbox, [uid for uid in uids if uid != last[0]], limit)
 
 
 def _octets(connection: Connection, mailbox: int, uids: Sequence[int]) -> dict[int, bytes]:

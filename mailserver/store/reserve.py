@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mailserver.store.blobs import open_new
@@ -51,14 +51,19 @@ class Reserve:
                     size //= 2
         finally:
             os.close(descriptor)
-        self._path.unlink(missing_ok=True)
+        self._remove()
+
+    def _remove(self) -> None:
+        """Where that fails there is no room to lend; whoever needs it is told so by the disk."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     @contextmanager
     def lent(self) -> Iterator[None]:
         """Have the room free for a while; one thread at a time."""
         with self._lock:
             try:
-                self._path.unlink(missing_ok=True)
+                self._remove()
                 yield
             finally:
                 self._fill()

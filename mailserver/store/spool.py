@@ -136,6 +136,7 @@ class Spool:
         self._path: str | None = None
         self._descriptor: int | None = None
         self._error: MailError | None = None
+        self._being_described = False  # another thread reads the file
 
     def write(self, octets: bytes) -> None:
         """Add octets; see `ISpool.write`."""
@@ -184,9 +185,13 @@ class Spool:
             octets = b"".join(self._chunks)
             return Spooled(describe(octets), octets, crc=self._crc)
         descriptor, path = self._descriptor, self._path
+        self._being_described = True
         try:
             description = await self._work(lambda: _describe_file(descriptor))
+            if self._error is not None:
+                raise self._error
         except BaseException:
+            self._being_described = False
             self.discard()
             raise
         self._descriptor = self._path = None
@@ -197,6 +202,8 @@ class Spool:
         if self._error is None:
             self._error = MailError(ErrorKind.INVALID, "this message was discarded")
         self._chunks.clear()
+        if self._being_described:
+            return  # `finish` does the rest: the descriptor's number must stay this file's
         path, self._path = self._path, None
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:

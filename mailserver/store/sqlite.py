@@ -100,7 +100,9 @@ class SqliteConnection:
     """
 
     def __init__(self, path: Path, account: AccountId, *, writes: bool) -> None:
-        if not path.exists():
+        self._path = str(path)
+        self._file = self._file_there()
+        if self._file is None:
             raise MailError(ErrorKind.NONEXISTENT, "no such account")
         try:
             self._sqlite = sqlite3.connect(
@@ -203,6 +205,19 @@ class SqliteConnection:
             if self._sqlite.in_transaction:
                 self.run("COMMIT")
 
+    def _file_there(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @property
+    def is_moved(self) -> bool:
+        """The file is not the account's any more: another process removed or restored it.
+        What is written to it then, nobody sees again."""
+        return self._file_there() != self._file
+
     @property
     def in_transaction(self) -> bool:
         """False once SQLite has given the transaction up by itself."""
@@ -273,6 +288,8 @@ class _Answer:
 class _Results:
     """Hands results back to the reactor, a few per turn, waking it once for many."""
 
+    _log = Logger()
+
     def __init__(self, reactor: Any, committed: Callable[[Transaction], None]) -> None:
         self._reactor = reactor
         self._committed = committed
@@ -300,7 +317,9 @@ class _Results:
                 answer.deferred.errback(answer.error)
                 continue
             if answer.transaction is not None:
-                self._committed(answer.transaction)
+                # It is durable: who watches must not keep its caller from hearing so.
+                with self._log.failuresHandled("a commit was not told to those who watch"):
+                    self._committed(answer.transaction)
             answer.deferred.callback(answer.value)
 
 
@@ -364,7 +383,7 @@ class _Writer(threading.Thread):
     def _commit(self, account: AccountId, jobs: list[_Job]) -> list[_Answer]:
         """One transaction for the jobs; returns what each is to be answered."""
         try:
-            handle = self._handle(account)
+            handle = self._opened(account)
             handle.run("BEGIN IMMEDIATE")
         except Exception as error:  # noqa: BLE001  answered, and logged by _refused
             self._drop(account)
@@ -432,8 +451,11 @@ class _Writer(threading.Thread):
             if handle.in_transaction:
                 self._drop(account)
 
-    def _handle(self, account: AccountId) -> SqliteConnection:
+    def _opened(self, account: AccountId) -> SqliteConnection:
         handle = self._handles.get(account)
+        if handle is not None and handle.is_moved:
+            self._drop(account)
+            handle = None
         if handle is None:
             handle = SqliteConnection(self._engine.database(account), account, writes=True)
             self._handles[account] = handle
@@ -591,6 +613,9 @@ class SqliteEngine:
 
     def _reader(self, account: AccountId) -> SqliteConnection:
         reader = self._readers.get(account)
+        if reader is not None and reader.is_moved:
+            self._retire(account)
+            reader = None
         if reader is None:
             if self._stopped:
                 raise MailError(ErrorKind.UNAVAILABLE, "the mail store is shutting down")

@@ -57,6 +57,7 @@ DELETED_IN = (
     "SELECT uid, message, system, size FROM place"
     " WHERE mailbox = ? AND uid BETWEEN ? AND ? AND system & 4 ORDER BY uid"
 )
+IS_THERE = "SELECT 1 FROM place WHERE mailbox = ? AND uid = ?"
 REMOVE_PLACE = "DELETE FROM place WHERE mailbox = ? AND uid = ?"
 MESSAGES_OF = "SELECT message, count(*) FROM place WHERE mailbox = ? GROUP BY message"
 
