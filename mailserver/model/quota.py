@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from mailserver.errors import ErrorKind, MailError
+
 
 @attrs.frozen
 class QuotaRoot:
@@ -22,3 +24,25 @@ class QuotaRoot:
     storage_used: int
     message_limit: int | None
     message_used: int
+
+    def check_room(self, octets: int, messages: int) -> None:
+        """Refuse what does not fit.
+
+        Args:
+            octets, messages: what would come in all together.
+
+        Raises:
+            MailError: OVER_QUOTA.
+        """
+        if self.storage_limit is not None and self.storage_used + octets > self.storage_limit:
+            raise MailError(
+                ErrorKind.OVER_QUOTA,
+                f"the quota of {self.storage_limit // 1024} KiB would be exceeded",
+                subject=self.name,
+            )
+        if self.message_limit is not None and self.message_used + messages > self.message_limit:
+            raise MailError(
+                ErrorKind.OVER_QUOTA,
+                f"the quota of {self.message_limit} messages would be exceeded",
+                subject=self.name,
+            )

@@ -491,7 +491,7 @@ class MailStore:
 
         def read(connection: Connection) -> None:
             mailbox = mailbox_rules.delivery_mailbox(connection, recipient.detail)
-            quota.check(quota.root(connection, mailbox.quota_root), size, 1)
+            quota.root(connection, mailbox.quota_root).check_room(size, 1)
 
         await self._engine.read(recipient.account.id, read)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mailserver.errors import ErrorKind, MailError
 from mailserver.model.quota import QuotaRoot
 from mailserver.store.engine import Connection, Transaction
 from mailserver.store.sql import quota as sql
@@ -18,26 +17,6 @@ def root(connection: Connection, number: int) -> QuotaRoot:
     return QuotaRoot(*row)
 
 
-def check(found: QuotaRoot, size: int, messages: int) -> None:
-    """Refuse what does not fit.
-
-    Raises:
-        MailError: OVER_QUOTA.
-    """
-    if found.storage_limit is not None and found.storage_used + size > found.storage_limit:
-        raise MailError(
-            ErrorKind.OVER_QUOTA,
-            f"the quota of {found.storage_limit // 1024} KiB would be exceeded",
-            subject=found.name,
-        )
-    if found.message_limit is not None and found.message_used + messages > found.message_limit:
-        raise MailError(
-            ErrorKind.OVER_QUOTA,
-            f"the quota of {found.message_limit} messages would be exceeded",
-            subject=found.name,
-        )
-
-
 def charge(transaction: Transaction, number: int, size: int, messages: int) -> None:
     """Use some of a root.
 
@@ -48,7 +27,7 @@ def charge(transaction: Transaction, number: int, size: int, messages: int) -> N
         return  # nothing comes in, even where too much is in already
     connection = transaction.connection
     if not connection.run(sql.USE_IF_FREE, (size, messages, number, size, messages)):
-        check(root(connection, number), size, messages)
+        root(connection, number).check_room(size, messages)
 
 
 def give_back(transaction: Transaction, number: int, size: int, messages: int) -> None:

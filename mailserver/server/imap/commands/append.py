@@ -19,16 +19,23 @@ from mailserver.wire.imap.scanner import Scanner
 async def append(session: Session, command: Append) -> Status:
     """Take in one or more messages, all or none (T25).
 
-    The target is looked at before the first octet is asked for. A message over the limit
-    or of no octets is refused when it is announced, and with it all others.
+    The target is looked at before the first octet is asked for. A message over the limit,
+    over the quota or of no octets is refused when it is announced, and with it all others:
+    a client need not send 50 MB to be told so.
     """
     target = await find_target(session, command.mailbox)
     limit = await session.store.append_limit(session.who, target.ref)
+    roots = await session.store.quota_roots(session.who, target.ref)
     taken: list[tuple[ISpooled, Flags, InternalDate]] = []
     try:
         message: AppendMessage | None = command.first
+        octets = 0
         while message is not None:
-            spooled = await _receive(session, message, limit)
+            _check(message, limit)
+            octets += message.size
+            for root in roots:
+                root.check_room(octets, len(taken) + 1)
+            spooled = await _receive(session)
             taken.append((spooled, message.flags, message.date or _now(session)))
             rest = await session.connection.command_rest()
             message = parse_append_next(Scanner(rest, session.dialect))
@@ -40,16 +47,24 @@ async def append(session: Session, command: Append) -> Status:
     return ok("APPEND completed", append_uid(target, copied))
 
 
-async def _receive(session: Session, message: AppendMessage, limit: int) -> ISpooled:
-    """Take in one message, streamed: it is never in memory as a whole when it is large.
+def _check(message: AppendMessage, limit: int) -> None:
+    """Look at what is announced.
 
     Raises:
-        MailError: TOO_BIG, BAD_MESSAGE; before anything is asked for where possible.
+        MailError: TOO_BIG, BAD_MESSAGE.
     """
     if message.size > limit:
         raise MailError(ErrorKind.TOO_BIG, f"a message may have at most {limit} octets here")
     if not message.size:
         raise MailError(ErrorKind.BAD_MESSAGE, "a message must not be empty")
+
+
+async def _receive(session: Session) -> ISpooled:
+    """Take in one message, streamed: it is never in memory as a whole when it is large.
+
+    Raises:
+        MailError: TOO_BIG once its line ends are mended, DISK_FULL.
+    """
     spool = session.store.spool()
     try:
         await session.connection.accept_literal(spool.write)

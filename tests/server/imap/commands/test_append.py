@@ -86,6 +86,20 @@ def test_over_quota(server: Rig) -> None:
     assert answers[1:] == ["* 1 EXPUNGE", ". OK MOVE completed"]
 
 
+def test_over_quota_is_told_before_the_octets(server: Rig) -> None:
+    """T25, T49: what is announced counts with what came before it in the same command."""
+    client = server.client()
+    account = server.accounts["ann@example.org"].id
+    server.loop.result(server.store.set_quota(account, 2048, message_limit=None))
+    assert client.command(b"APPEND INBOX {2049}")[0].startswith(". NO [OVERQUOTA] ")
+    first = b"APPEND INBOX {1500+}\r\n" + b"x" * 1500
+    assert client.command(first + b" {549}")[0].startswith(". NO [OVERQUOTA] ")
+    server.loop.result(server.store.set_quota(account, None, message_limit=1))
+    assert client.command(first + b" {10}")[0].startswith(". NO [OVERQUOTA] ")
+    assert client.command("STATUS INBOX (MESSAGES)")[0] == "* STATUS INBOX (MESSAGES 0)"
+    assert spooled_files(server) == []
+
+
 def test_a_refusal_before_the_octets_keeps_the_connection(server: Rig) -> None:
     """T17: the literal is not asked for, or swallowed; the next command runs."""
     client = server.client(mailbox="INBOX")
