@@ -3,6 +3,7 @@
 To remove a message is to write: flags, tombstone, log. On a disk without a free block that
 would fail, and nobody could make room. So a file of some megabytes lies in the data
 directory; for an operation that makes room it is taken away, and put back afterwards.
+So it is when a database is opened: SQLite makes an index of the log, even to read.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Reserve:
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
         self._size = size
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # who has borrowed may open an account, and borrow again
         if size and not (path.exists() and path.stat().st_size >= size):
             with self.lent():  # make it, or make one whole that a full disk had cut
                 pass

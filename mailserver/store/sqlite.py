@@ -74,7 +74,7 @@ def refusal(error: sqlite3.Error) -> MailError:
     """Say in the store's words what SQLite says; never the statement or a path."""
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
-    if primary == sqlite3.SQLITE_FULL:
+    if primary == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
         return MailError(ErrorKind.DISK_FULL, "the disk of the mail store is full")
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return MailError(
@@ -386,8 +386,7 @@ class _Writer(threading.Thread):
             handle = self._opened(account)
             handle.run("BEGIN IMMEDIATE")
         except Exception as error:  # noqa: BLE001  answered, and logged by _refused
-            self._drop(account)
-            return _refuse(jobs, self._refused(error))
+            return self._given_up(account, jobs, self._refused(error))
         answers: list[_Answer] = []
         unused: list[str] = []
         for job in jobs:
@@ -457,7 +456,7 @@ class _Writer(threading.Thread):
             self._drop(account)
             handle = None
         if handle is None:
-            handle = SqliteConnection(self._engine.database(account), account, writes=True)
+            handle = self._engine.connect(account, writes=True)
             self._handles[account] = handle
             while len(self._handles) > self._engine.handles_per_writer:
                 self._handles.popitem(last=False)[1].close()
@@ -611,6 +610,17 @@ class SqliteEngine:
                 self._retire(account)
             raise
 
+    def connect(self, account: AccountId, *, writes: bool) -> SqliteConnection:
+        """Open a handle, with what room is kept back if there is no other (R3)."""
+        path = self.database(account)
+        try:
+            return SqliteConnection(path, account, writes=writes)
+        except MailError as error:
+            if error.kind is not ErrorKind.DISK_FULL:
+                raise
+        with self.reserve.lent():
+            return SqliteConnection(path, account, writes=writes)
+
     def _reader(self, account: AccountId) -> SqliteConnection:
         reader = self._readers.get(account)
         if reader is not None and reader.is_moved:
@@ -619,7 +629,7 @@ class SqliteEngine:
         if reader is None:
             if self._stopped:
                 raise MailError(ErrorKind.UNAVAILABLE, "the mail store is shutting down")
-            reader = SqliteConnection(self.database(account), account, writes=False)
+            reader = self.connect(account, writes=False)
             self._readers[account] = reader
             while len(self._readers) > self._most_readers:
                 self._retire(next(iter(self._readers)))

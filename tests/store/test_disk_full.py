@@ -11,7 +11,7 @@ import pytest
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.store.limits import StoreLimits
-from tests.contract.rig import Rig, open_sqlite
+from tests.contract.rig import MAIL, Rig, open_sqlite
 
 HEADER = b"Subject: filler\r\n\r\n"
 
@@ -60,4 +60,21 @@ def test_a_full_disk_refuses_mail_and_nothing_else(small_disk: Path, size: int) 
     rig.restart()
     rig.recount()
     assert rig.used()[1] == left + again
+    rig.close()
+
+
+def test_on_a_full_disk_an_account_that_nobody_had_open_is_read(small_disk: Path) -> None:  # R3
+    """The first handle on a database makes an index of its log, which needs room."""
+    rig = Rig(small_disk / "data", open_sqlite, StoreLimits())
+    rig.append()
+    rig.restart()
+    rest = os.open(small_disk / "rest", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(OSError, match="No space left"):
+        while True:
+            os.write(rest, b"x" * 4096)
+    os.close(rest)
+    image = rig.image()
+    assert rig.octets(image, 1) == MAIL
+    rig.expunge(image, 1)
+    assert list(image.uids) == []
     rig.close()
