@@ -319,11 +319,14 @@ def test_a_number_above_the_last_is_refused(written: tuple[tuple[int, int], ...]
 
 
 def test_an_empty_mailbox_has_no_last_message() -> None:
-    """T13: `*` is no error there."""
+    """T13: `*` is no error there, nor is `1:*`, which is all of nothing; others are (T14)."""
     view = view_of(Image())
     assert view.resolve(SequenceSet(((STAR, STAR),)), by_uid=True) == NumSet()
     assert view.resolve(SequenceSet(((1, STAR),)), by_uid=True) == NumSet()
     assert view.resolve(SequenceSet(((STAR, STAR),)), by_uid=False) == NumSet()
+    assert view.resolve(SequenceSet(((1, STAR),)), by_uid=False) == NumSet()
+    with pytest.raises(NoSuchNumber):
+        view.resolve(SequenceSet(((1, 1),)), by_uid=False)
     with pytest.raises(NoSuchNumber):
         view.uid_of(SeqNum(1))
 

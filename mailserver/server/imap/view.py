@@ -30,7 +30,10 @@ from mailserver.model.changes import FlagsStored
 from mailserver.model.flags import SYSTEM_NAMES, FlagOp, Flags, System, apply_flags
 from mailserver.model.ids import ModSeq, SeqNum, Uid
 from mailserver.model.mailbox import MailboxInfo
-from mailserver.model.numset import NumSet, SequenceSet
+from mailserver.model.numset import STAR, NumSet, SequenceSet
+
+EVERY = SequenceSet(((1, STAR),))
+"""`1:*`, all messages."""
 
 GONE = -1
 """Stands for the flag id of a message that is expunged but not told."""
@@ -137,6 +140,8 @@ class View:
         if by_uid:
             last = self.uids[self.count - 1] if self.count else 0
             return numbers.resolve(last).clip(1, last)
+        if not self.count and numbers == EVERY:
+            return NumSet()  # scripts ask so without a look at EXISTS (T13)
         if numbers.highest_named > self.count:
             raise NoSuchNumber(numbers.highest_named, self.count)
         uids = self.uids
