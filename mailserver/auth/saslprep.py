@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stringprep
-from unicodedata import ucd_3_2_0
+from unicodedata import category, ucd_3_2_0
 
 _PROHIBITED = (  # RFC 4013 §2.3
     stringprep.in_table_c12,
@@ -19,7 +19,10 @@ _PROHIBITED = (  # RFC 4013 §2.3
 
 
 def saslprep(text: str) -> str:
-    """Prepare a stored string: unassigned code points are refused (RFC 5802 §2.2).
+    """Prepare a stored string (RFC 5802 §2.2).
+
+    Code points that Unicode assigned after 3.2, emoji among them, are kept as they are:
+    people use them, and clients, which prepare queries, send them (RFC 3454 §7).
 
     Raises:
         ValueError: with the reason, which does not quote the text.
@@ -35,8 +38,8 @@ def saslprep(text: str) -> str:
     for letter in prepared:
         if any(prohibited(letter) for prohibited in _PROHIBITED):
             raise ValueError("it holds a control character or another that is not allowed")
-        if stringprep.in_table_a1(letter):  # RFC 4013 §2.5
-            raise ValueError("it holds a character that Unicode 3.2 does not know")
+        if stringprep.in_table_a1(letter) and category(letter) == "Cn":  # RFC 4013 §2.5
+            raise ValueError("it holds a character that Unicode does not know")
     _check_directions(prepared)
     return prepared
 

@@ -47,11 +47,16 @@ def test_saslprep(text: str, prepared: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["\u0007", "\u0627\u0031", "a\x7f", "\ud800", "\ue000", "\u0221", "\U000e0041", "\ufffd"],
+    ["\u0007", "\u0627\u0031", "a\x7f", "\ud800", "\ue000", "\u0378", "\U000e0041", "\ufffd"],
 )
 def test_saslprep_refuses_what_rfc_4013_prohibits(text: str) -> None:
     with pytest.raises(ValueError, match="it "):
         saslprep(text)
+
+
+@pytest.mark.parametrize("text", ["correct 🐴 battery", "\u0221", "👩‍🔬"])
+def test_saslprep_keeps_letters_that_are_younger_than_it(text: str) -> None:
+    assert saslprep(text) == text.replace("\u200d", "")
 
 
 def xor(first: bytes, second: bytes) -> bytes:
