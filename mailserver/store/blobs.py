@@ -62,12 +62,12 @@ class Blobs:
         directory: of the account; files go to `files/` in it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._root = directory / "files"
+    def __init__(self, directory: str | Path) -> None:
+        self._root = f"{directory}/files"
 
     def path(self, digest: str) -> Path:
         """Where the file of a digest (64 hexadecimal digits) lies, if it is there."""
-        return self._root / digest[:2] / digest
+        return Path(self._root, digest[:2], digest)
 
     def keep(self, digest: str, source: str) -> None:
         """Take in a synced file; durable afterwards. The source stays where it is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mailserver.errors import ErrorKind, MailError
@@ -52,7 +52,7 @@ def _select(expressions: Sequence[str], uids: Sequence[int]) -> tuple[str, tuple
     if any(expression.startswith("m.") for expression in expressions):
         tables += " JOIN message m ON m.id = p.message"
     if "o.rest" in expressions:
-        tables += " JOIN octets o ON o.message = m.id"
+        tables += " LEFT JOIN octets o ON o.message = m.id"
     if uids and uids[-1] - uids[0] == len(uids) - 1:
         chosen, arguments = "p.uid BETWEEN ? AND ?", (uids[0], uids[-1])
     else:
@@ -126,52 +126,92 @@ def contents(
     Raises:
         MailError: CORRUPT if octets are not what was stored (R6).
     """
-    chosen: list[Row] = []
-    total = 0
-    with connection.snapshot():
-        for row in _sizes(connection, mailbox, uids):
-            total += row[2]
-            if chosen and total > limit:
-                break
-            chosen.append(row)
-            if row[3] is not None:
-                break  # an open file: one at a time
-        octets = _octets(connection, mailbox, [row[0] for row in chosen if row[3] is None])
-        try:
-            return [(Uid(row[0]), _content(connection, blobs, row, octets)) for row in chosen]
-        except MailError as error:
-            damage, last = error, chosen[-1]
-    # A file goes after the commit that took its last row; what was read here may be older.
-    if last[3] is None or connection.row(sql.IS_THERE, (mailbox, last[0])):
-        raise damage
-    return contents(connection, blobs, mailbox, [uid for uid in uids if uid != last[0]], limit)
+    try:
+        if len(uids) == 1:  # one statement, so there are no two states to be kept apart
+            return _opened(connection, blobs, mailbox, uids)
+        with connection.snapshot():
+            chosen = _first(connection, mailbox, uids, limit)
+            return _opened(connection, blobs, mailbox, chosen)
+    except _Missing as missing:
+        lost = missing
+    # A file goes after the commit that took its last row; what was read may be older.
+    if connection.row(sql.IS_THERE, (mailbox, lost.uid)):
+        raise lost.error
+    left = [uid for uid in uids if uid != lost.uid]
+    return contents(connection, blobs, mailbox, left, limit) if left else []
 
 
-def _octets(connection: Connection, mailbox: int, uids: Sequence[int]) -> dict[int, bytes]:
-    """The octets of messages that are kept in the database, by UID, in one statement."""
-    if not uids:
-        return {}
-    statement, arguments = _select(["m.header", "o.rest"], uids)
-    rows = connection.rows(statement, (mailbox, *arguments))
-    return {uid: header + rest for uid, header, rest in rows}
+class _Missing(Exception):
+    """The file of this message is not there."""
+
+    def __init__(self, uid: int, error: MailError) -> None:
+        super().__init__(uid)
+        self.uid = uid
+        self.error = error
 
 
-def _sizes(connection: Connection, mailbox: int, uids: Sequence[int]) -> Iterator[Row]:
-    """Rows of what `_content` needs; asks for a few at a time, since most calls stop soon."""
+def _first(connection: Connection, mailbox: int, uids: Sequence[int], limit: int) -> list[int]:
+    """The first UIDs, with up to `limit` octets and one file; asks for a few at a time,
+    since most calls stop soon."""
     if len(uids) > MAX_SLICE:
         raise MailError(ErrorKind.INVALID, f"at most {MAX_SLICE} messages are read at once")
-    columns = ["p.message", "p.size", "m.digest", "m.crc", "m.prefix_size"]
+    chosen: list[int] = []
+    total = 0
     for start in range(0, len(uids), _FEW):
-        statement, arguments = _select(columns, uids[start : start + _FEW])
-        yield from connection.rows(statement, (mailbox, *arguments))
+        statement, arguments = _select(["p.size", "m.digest"], uids[start : start + _FEW])
+        for uid, size, digest in connection.rows(statement, (mailbox, *arguments)):
+            total += size
+            if chosen and total > limit:
+                return chosen
+            chosen.append(uid)
+            if digest is not None:
+                return chosen  # an open file: one at a time
+    return chosen
 
 
-def _content(connection: Connection, blobs: Blobs, row: Row, octets: dict[int, bytes]) -> IContent:
-    uid, message, size, digest, crc, prefix_size = row
+_WHOLE = (
+    "p.size",
+    "m.digest",
+    "m.crc",
+    # of a message in a file only what stands nowhere else
+    "CASE WHEN m.digest IS NULL THEN m.header ELSE substr(m.header, 1, m.prefix_size) END",
+    "o.rest",
+)
+
+
+def _opened(
+    connection: Connection, blobs: Blobs, mailbox: int, uids: Sequence[int]
+) -> list[tuple[Uid, IContent]]:
+    """Open these messages, at most the last of which is in a file.
+
+    Raises:
+        MailError: CORRUPT.
+        _Missing: the file is not there.
+    """
+    if not uids:
+        return []
+    statement, arguments = _select(_WHOLE, uids)
+    return [
+        (Uid(row[0]), _content(blobs, *row))
+        for row in connection.rows(statement, (mailbox, *arguments))
+    ]
+
+
+def _content(
+    blobs: Blobs,
+    uid: int,
+    size: int,
+    digest: str | None,
+    crc: int,
+    header: bytes | None,
+    rest: bytes | None,
+) -> IContent:
     if digest is not None:
-        found = connection.row(sql.PREFIX, (prefix_size, message)) if prefix_size else None
-        return FileContent(blobs.open(digest), found[0] if found else b"", size)
-    whole = octets.get(uid, b"")
+        try:
+            return FileContent(blobs.open(digest), header or b"", size)
+        except MailError as error:
+            raise _Missing(uid, error) from error
+    whole = (header or b"") + (rest or b"")
     if len(whole) != size or checksum(whole) != crc:
         raise MailError(ErrorKind.CORRUPT, "this message's octets are damaged; see mailctl verify")
     return MemoryContent(whole)

@@ -35,7 +35,6 @@ INSERT_MESSAGE = (
 )
 COPY_MESSAGE = f"SELECT {', '.join(MESSAGE_COLUMNS)} FROM message WHERE id = ?"
 INSERT_OCTETS = "INSERT INTO octets (message, rest) VALUES (?, ?)"
-PREFIX = "SELECT substr(header, 1, ?) FROM message WHERE id = ?"
 REST = "SELECT rest FROM octets WHERE message = ?"
 
 PLACE_COLUMNS = (
