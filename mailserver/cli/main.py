@@ -16,6 +16,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "deliver": ("mailserver.cli.deliver", "deliver"),
     "import": ("mailserver.cli.transfer", "import_"),
     "export": ("mailserver.cli.transfer", "export"),
+    "verify": ("mailserver.cli.verify", "verify"),
+    "repair": ("mailserver.cli.verify", "repair"),
     "configutil": ("mailserver.cli.configutil", "configutil"),
     "demo": ("mailserver.cli.demo", "demo"),
 }

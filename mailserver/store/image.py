@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from zlib import crc32
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -52,7 +53,8 @@ SNAPSHOT_AFTER = 500
 """Changed rows after which a new snapshot is worth its writing."""
 
 _PACKED = struct.Struct("<8sQQQQQ")  # magic, validity, uid_next, mod-sequence, messages, flags
-_MAGIC = b"image1" + sys.byteorder[:2].encode()
+_CHECKSUM = struct.Struct("<I")  # CRC-32 of all that is before it, at the end
+_MAGIC = b"image2" + sys.byteorder[:2].encode()
 
 
 @attrs.frozen
@@ -187,7 +189,7 @@ class Image:
         packed = await engine.read(
             self.ref.account, lambda c: c.row(mailbox_sql.SNAPSHOT, (self.number,))
         )
-        if packed is None or not self._unpack(packed[0]):
+        if packed is None or not self.unpack(packed[0]):
             mailbox = await engine.read(self.ref.account, lambda c: by_id(c, self.ref.mailbox))
             if mailbox is None:
                 self.deleted = True
@@ -392,7 +394,7 @@ class Image:
             len(self.uids),
             len(text),
         )
-        return b"".join(
+        packed = b"".join(
             (
                 head,
                 text,
@@ -401,10 +403,13 @@ class Image:
                 self.flag_ids.tobytes(),
             )
         )
+        return packed + _CHECKSUM.pack(crc32(packed))
 
-    def _unpack(self, octets: bytes) -> bool:
-        """Fill the empty image; False if the octets are not of this machine's layout."""
-        if len(octets) < _PACKED.size:
+    def unpack(self, packed: bytes) -> bool:
+        """Fill the empty image; False if the octets are damaged (R6), or not of this
+        machine's layout."""
+        octets, checksum = packed[: -_CHECKSUM.size], packed[-_CHECKSUM.size :]
+        if len(octets) < _PACKED.size or checksum != _CHECKSUM.pack(crc32(octets)):
             return False
         magic, _validity, uid_next, mod_sequence, messages, length = _PACKED.unpack_from(octets)
         start = _PACKED.size + length

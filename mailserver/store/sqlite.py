@@ -86,6 +86,17 @@ def refusal(error: sqlite3.Error) -> MailError:
     return MailError(ErrorKind.UNAVAILABLE, f"the mail database does not work ({name})")
 
 
+def log_is_lost(database: Path) -> bool:
+    """Say whether the log was taken from a database that had not been closed.
+
+    SQLite makes the log before the shared memory file and removes it after that, so the
+    second is never there without the first. Looked at twice, since others open and close.
+    """
+    log = database.with_name(database.name + "-wal")
+    shared = database.with_name(database.name + "-shm")
+    return all(shared.exists() and not log.exists() for _ in range(2))
+
+
 class SqliteConnection:
     """One handle; used by one thread at a time.
 
@@ -104,6 +115,11 @@ class SqliteConnection:
         self._file = self._file_there()
         if self._file is None:
             raise MailError(ErrorKind.NONEXISTENT, "no such account")
+        if log_is_lost(path):
+            raise MailError(
+                ErrorKind.CORRUPT,
+                "the newest changes of this account are lost with their log; see mailctl verify",
+            )
         try:
             self._sqlite = sqlite3.connect(
                 f"file:{quote(str(path))}?mode=rw",

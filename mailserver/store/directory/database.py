@@ -208,12 +208,12 @@ def _upgrade(handle: sqlite3.Connection, path: Path) -> None:
     Raises:
         MailError: CORRUPT if a newer program, or another one, wrote the file (R17).
     """
-    if _version_of(handle, path) == SCHEMA_VERSION:
+    if version_of(handle, path) == SCHEMA_VERSION:
         return
     handle.execute("BEGIN IMMEDIATE")
     try:
         # Read again: another process may have been first.
-        for number in range(_version_of(handle, path) + 1, SCHEMA_VERSION + 1):
+        for number in range(version_of(handle, path) + 1, SCHEMA_VERSION + 1):
             for statement in _statements(f"directory_{number:04}.sql"):
                 handle.execute(statement)
         handle.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -225,7 +225,12 @@ def _upgrade(handle: sqlite3.Connection, path: Path) -> None:
         raise
 
 
-def _version_of(handle: sqlite3.Connection, path: Path) -> int:
+def version_of(handle: sqlite3.Connection, path: Path) -> int:
+    """The schema of a file that is open; 0 for an empty one.
+
+    Raises:
+        MailError: CORRUPT if it is not ours, or of a newer program.
+    """
     [(application,)] = handle.execute("PRAGMA application_id").fetchall()
     [(version,)] = handle.execute("PRAGMA user_version").fetchall()
     [(tables,)] = handle.execute("SELECT count(*) FROM sqlite_schema").fetchall()
