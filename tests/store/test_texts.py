@@ -67,6 +67,24 @@ def test_what_is_not_kept_yet_is_found_all_the_same(rig: Rig) -> None:
     assert kept(rig) == [1, 2]
 
 
+def test_to_look_into_headers_bodies_need_not_be_decoded(rig: Rig) -> None:
+    long = b"Subject: long\r\n" + b"X-Filler: f\r\n" * 6000 + b"X-Last: hello\r\n\r\nText.\r\n"
+    rig.append(MAIL, LARGE, long)
+    rig.deliver(LARGE, prefix=b"Delivered-To: Ann\r\n")
+    image = rig.image()
+
+    def found(field: str, text: str) -> list[int]:
+        return list(rig.run(rig.store.search(rig.who, image, Header(field, text))))
+
+    asked = [("subject", "HELLO"), ("x-last", "hello"), ("delivered-to", "ann"), ("bcc", "")]
+    before = [found(*each) for each in asked]
+    assert before == [[1], [3], [4], []]
+    assert kept(rig) == [3]  # its header is too long to be kept beside the description
+    find(rig, "anything")
+    assert kept(rig) == [1, 2, 3, 4]
+    assert [found(*each) for each in asked] == before
+
+
 def test_mail_that_another_process_brought_is_decoded_once_it_is_looked_at(rig: Rig) -> None:
     second = open_store(rig.data, rig.loop, limits=rig.limits, eager_texts=False)
     message = second.spool()
