@@ -853,7 +853,21 @@ def test_a_sessions_selection_outlives_a_rename(server: Rig) -> None:
     assert client.command("NOOP") == ["* 1 EXISTS", "* 1 RECENT", ". OK NOOP completed"]
 
 
-# -- many idlers -------------------------------------------------------------------------
+# -- news --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("look", ["NOOP", "CHECK", "STATUS INBOX (MESSAGES)", "IDLE"])
+def test_news_whose_event_was_lost_are_seen_at_the_next_look(server: Rig, look: str) -> None:
+    """DOV-3, SUN-50: events are hints; who asks is told what the database says."""
+    client = server.client(mailbox="INBOX")
+    elsewhere = open_store(server.data, server.loop, None, now=server.loop.seconds, writers=1)
+    try:
+        attrs.evolve(server, store=elsewhere).append(MAIL)
+    finally:
+        server.loop.result(elsewhere.stop())
+    server.settle()
+    client.send(b"a %b\r\n" % look.encode())
+    assert b"* 1 EXISTS\r\n" in client.take()
 
 
 def test_all_idlers_are_woken_by_one_write_each(server: Rig) -> None:
