@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import imaplib
 import os
+import resource
 import signal
 import smtplib
 import socket
@@ -83,6 +84,12 @@ def until(client: imaplib.IMAP4, text: bytes) -> bytes:
 def deliver(process: Process) -> None:
     with smtplib.LMTP(HOST, process.ports["lmtp"], timeout=10) as lmtp:
         lmtp.sendmail("s@example.org", [NAME], MESSAGE)
+
+
+def test_as_many_files_are_used_as_the_process_may_open(start: Start) -> None:  # R11
+    process = start("/bin/sh", "-c", 'ulimit -S -n 400 && exec "$@"', "sh", *TWISTD)
+    soft, hard = resource.prlimit(process.popen.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard > 400
 
 
 @pytest.mark.parametrize("command", [TWISTD, TWIST], ids=["twistd", "twist"])
