@@ -186,8 +186,9 @@ class _Answer:
         if self.plan.cutters:
             await self._send_with_octets(lines, part)
         else:
-            self.session.send((b"".join(lines),))
-            await self.session.drained()
+            for octets in _pieces(lines):
+                self.session.send((octets,))
+                await self.session.drained()
 
     def _uids(self, numbers: Sequence[int]) -> Sequence[Uid]:
         uids, first, last = self.view.uids, numbers[0], numbers[-1]
@@ -251,12 +252,12 @@ class _Answer:
             try:
                 for uid, content in contents:
                     await self._send_message(content, *rest.pop(uid))
+                    await session.drained()
             finally:
                 for _, content in contents:
                     content.close()
             last = contents[-1][0] if contents else asked[-1]
             at = bisect_right(uids, last)
-            await session.drained()
             if at < len(uids):
                 await self._turn()
         self.left_out += len(rest)
@@ -303,6 +304,21 @@ class _Answer:
         over: Deferred[None] = Deferred()
         self.session.services.clock.callLater(0, over.callback, None)
         await over
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Join lines to pieces of some `PIECE` octets: what a client that reads slowly has not
+    taken is kept in memory, and it is given minutes for it (T52)."""
+    parts: list[bytes] = []
+    size = 0
+    for line in lines:
+        parts.append(line)
+        size += len(line)
+        if size >= PIECE:
+            yield b"".join(parts)
+            parts.clear()
+            size = 0
+    yield b"".join(parts)
 
 
 def _flags(view: View, uids: Sequence[int], ids: Sequence[int]) -> Sequence[bytes]:
