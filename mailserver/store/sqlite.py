@@ -576,9 +576,12 @@ class SqliteEngine:
         Raises:
             MailError: NONEXISTENT for what cannot be an account's id.
         """
+        return Path(self._directory(account))
+
+    def _directory(self, account: AccountId) -> str:
         if not _ACCOUNT_ID.fullmatch(account):
             raise MailError(ErrorKind.NONEXISTENT, "no such account")
-        return self.accounts_directory / account[:2] / account
+        return f"{self.accounts_directory}/{account[:2]}/{account}"  # a tenth of a Path's time
 
     def database(self, account: AccountId) -> Path:
         """The database file of an account."""
@@ -586,7 +589,7 @@ class SqliteEngine:
 
     def blobs(self, account: AccountId) -> Blobs:
         """The files of an account."""
-        return Blobs(self.directory(account))
+        return Blobs(self._directory(account))
 
     def accounts(self) -> list[AccountId]:
         """List the accounts that have data, ascending."""
