@@ -18,6 +18,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "export": ("mailserver.cli.transfer", "export"),
     "verify": ("mailserver.cli.verify", "verify"),
     "repair": ("mailserver.cli.verify", "repair"),
+    "backup": ("mailserver.cli.backup", "backup"),
+    "restore": ("mailserver.cli.backup", "restore"),
     "configutil": ("mailserver.cli.configutil", "configutil"),
     "demo": ("mailserver.cli.demo", "demo"),
 }

@@ -19,6 +19,7 @@ from mailserver.cli.running import EXIT_CODES, act_as_owner, fail, print_json, s
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Account
 from mailserver.model.ids import AccountId
+from mailserver.store.maintenance.backup import NOTE, check_copy
 from mailserver.store.maintenance.layout import (
     ACCOUNT_ID,
     DIRECTORY_DATABASE,
@@ -130,11 +131,15 @@ def verify(
     data = place or data_directory(context)
     known = known_accounts(data)
     accounts = chosen_accounts(known, names)
+    copy = (data / NOTE).exists()
     findings = [] if names else verify_installation(data)
+    if copy:
+        findings += check_copy(data, None)
     for account, found in _verified(data, accounts, quick, as_json):
-        there = account_directory(data, account.id).is_dir()
-        findings += found if there or names else []  # else the directory has said so
-        del account
+        directory = account_directory(data, account.id)
+        findings += found if directory.is_dir() or names else []  # else it is told already
+        if copy and directory.is_dir():
+            findings += check_copy(directory, account.id)
     if as_json:
         print_json(
             {

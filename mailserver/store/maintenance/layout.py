@@ -1,9 +1,9 @@
 """Where the files of an installation lie, and how one account's are replaced.
 
 A database is replaced by: the old one linked aside, its log removed, the new one renamed
-into place, the shared memory file removed. A crash before the last step leaves a shared
-memory file without a log, which the store refuses to open, so nobody ever sees a half; the
-command is then run again.
+into place; at the end of `exclusive` the shared memory file goes. A crash before leaves a
+shared memory file without a log, which the store refuses to open, so nobody ever sees a
+half; the command is then run again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.model.ids import AccountId
 from mailserver.store import texts
 from mailserver.store.blobs import sync_directory
+from mailserver.store.sqlite import log_is_lost
 
 DIRECTORY_DATABASE: Final = "directory.sqlite"
 ACCOUNT_ID: Final = re.compile(r"[0-9a-z]{26}")
@@ -28,6 +30,8 @@ ACCOUNT_ID: Final = re.compile(r"[0-9a-z]{26}")
 _OPENED = 128
 """The octet of the shared memory file that every open handle has a lock on (os_unix.c of
 SQLite calls it the dead man's switch)."""
+
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux
 
 
 def account_directory(data: Path, account: str) -> Path:
@@ -48,22 +52,27 @@ def accounts_on_disk(data: Path) -> list[AccountId]:
 
 
 @contextmanager
-def exclusive(database: Path) -> Iterator[None]:
+def exclusive(database: Path) -> Iterator[bool]:
     """Have a database for oneself; others that open it meanwhile are refused.
 
-    SQLite must not open this database in this process inside the block. Who has replaced
-    the database calls `reopen` afterwards.
+    SQLite must not open this database in this process inside the block.
+
+    Yields:
+        Whether its log had been lost before (`log_is_lost`).
 
     Raises:
         MailError: IN_USE if another process has it open.
     """
+    lost = log_is_lost(database)
+    before = _identity(database)
     shared = database.with_name(database.name + "-shm")
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     made = not shared.exists()
-    descriptor = os.open(shared, flags, 0o600)
+    descriptor = os.open(shared, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OPENED)
+            # Of the open file, not of the process: reading the same file elsewhere keeps it.
+            lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _OPENED, 1, 0)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, lock)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
@@ -71,13 +80,21 @@ def exclusive(database: Path) -> Iterator[None]:
                 ErrorKind.IN_USE,
                 "the account is open in another process; stop the server and run this again",
             ) from None
-        yield
-    except BaseException:
-        if made:  # or the log would be missed
-            shared.unlink(missing_ok=True)
-        raise
+        try:
+            yield lost
+        finally:
+            if made or _identity(database) != before:
+                shared.unlink(missing_ok=True)
+                sync_directory(database.parent)
     finally:
         os.close(descriptor)
+
+
+def _identity(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def replace(database: Path, new: Path, aside: str) -> Path:
@@ -105,9 +122,3 @@ def replace(database: Path, new: Path, aside: str) -> Path:
     texts.remove(directory / texts.DATABASE)  # made anew from the new database
     sync_directory(directory)
     return kept
-
-
-def reopen(database: Path) -> None:
-    """Let others open a database again that was replaced; after the end of `exclusive`."""
-    database.with_name(database.name + "-shm").unlink(missing_ok=True)
-    sync_directory(database.parent)

@@ -11,6 +11,7 @@ The database as it was is kept aside with its log.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,6 @@ from mailserver.store.maintenance.layout import (
     account_directory,
     accounts_on_disk,
     exclusive,
-    reopen,
     replace,
 )
 from mailserver.store.maintenance.pages import Row, Salvaged, salvage, tables
@@ -51,7 +51,6 @@ from mailserver.store.sql import quota as quota_sql
 from mailserver.store.sqlite import (
     DATABASE,
     SqliteConnection,
-    log_is_lost,
     schema_steps,
     statements,
 )
@@ -125,17 +124,22 @@ def repair_account(data: Path, account: Account, now: float | None = None) -> Re
     database = directory / DATABASE
     if not directory.is_dir():
         raise MailError(ErrorKind.NONEXISTENT, "there are no data of this account; restore them")
-    strangers = _bring_home(data, account.id)
-    with exclusive(database):
-        known = tables([s for script in schema_steps() for s in statements(script)])
-        uncertain = log_is_lost(database)
+    known = tables([s for script in schema_steps() for s in statements(script)])
+    with exclusive(database) as uncertain:
         found = salvage(database, known, _SHAPES)
-        work = _Repair(account, directory, found, uncertain, seconds, stamp, strangers)
+    stranger = _stranger(data, account.id, found)
+    if stranger is not None:
+        _bring_home(data, account.id, stranger)
+    with exclusive(database):
+        if stranger is not None:
+            uncertain = False
+            found = salvage(database, known, _SHAPES)
+        work = _Repair(account, directory, found, uncertain, seconds, stamp)
+        work.takes_orphans = stranger is None
         new = directory / f".{DATABASE}.repaired"
         texts.remove(new)
         work.build(new)
         kept = replace(database, new, f"damaged-{stamp}")
-    reopen(database)
     aside = work.aside if work.aside.exists() else None
     return Repaired(
         account.id,
@@ -172,31 +176,32 @@ def owner_of(database: Path) -> str | None:
         return None
 
 
-def _bring_home(data: Path, account: AccountId) -> list[Blobs]:
-    """Exchange two databases that stand in each other's place.
+def _stranger(data: Path, account: AccountId, found: Salvaged) -> AccountId | None:
+    """The other account of this installation whose database this is, or None. What was an
+    account's own id before octets were flipped is nobody's."""
+    owners = {row[0] for row in found.rows["account"]}
+    if account in owners:
+        return None
+    return next((other for other in accounts_on_disk(data) if other in owners), None)
 
-    Returns:
-        Where files of this account's messages may be beside its own directory.
+
+def _bring_home(data: Path, account: AccountId, stranger: AccountId) -> None:
+    """Exchange two databases that stand in each other's place.
 
     Raises:
         MailError: CORRUPT if another account's stands here and its own is not found.
     """
     here = account_directory(data, account) / DATABASE
-    owner = owner_of(here) if here.exists() else account
-    others = [one for one in accounts_on_disk(data) if one != account]
-    if owner is None or owner == account or owner not in others:
-        return []
-    for other in others:
+    for other in accounts_on_disk(data):
         there = account_directory(data, other) / DATABASE
-        if there.exists() and owner_of(there) == account:
+        if other != account and there.exists() and owner_of(there) == account:
             with exclusive(here), exclusive(there):
                 _exchange(here, there)
-            for database in (here, there):
-                reopen(database)
-            return [Blobs(there.parent)]
+            return
     raise MailError(
         ErrorKind.CORRUPT,
-        f"the mail database of account {owner} stands here; put it back, then restore this account",
+        f"the mail database of account {stranger} stands here; put it back, then restore this"
+        " account",
         subject=account,
     )
 
@@ -252,7 +257,11 @@ class _Message:
 
 
 class _Repair:
-    """The work on one account, between what was read and the new database."""
+    """The work on one account, between what was read and the new database.
+
+    Attributes:
+        takes_orphans: files without a row may be this account's messages.
+    """
 
     def __init__(
         self,
@@ -262,16 +271,16 @@ class _Repair:
         uncertain: bool,
         now: int,
         stamp: str,
-        strangers: list[Blobs],
     ) -> None:
         self.account = account
         self.aside = directory / f"damaged-{stamp}"
         self.lost: list[Lost] = []
         self.renumbered: list[str] = []
         self.count = self.recovered = 0
+        self.takes_orphans = True
         self._rows = found.rows
         self._blobs = Blobs(directory)
-        self._strangers = strangers
+        self._accounts = directory.parents[1]
         self._now = now
         self._sequences = {row[0]: row[1] for row in found.rows["sqlite_sequence"] if _pair(row)}
         older = _text_knows(directory) > self._sequences.get("message", 1 << 62)
@@ -293,7 +302,7 @@ class _Repair:
         return {
             path.name: path.stat().st_size
             for path in sorted(directory.rglob("*"))
-            if path.is_file() and len(path.name) == 64 and path.name not in named
+            if path.is_file() and _is_digest(path.name) and path.name not in named
         }
 
     def _read_messages(self) -> None:
@@ -333,10 +342,10 @@ class _Repair:
     def _intact_file(self, stored: StoredMessage, thread: int) -> _Message | None:
         assert stored.digest is not None
         path = self._blobs.path(stored.digest)
-        if len(stored.digest) == 64 and not path.exists():
-            for blobs in self._strangers:
-                if blobs.path(stored.digest).exists():
-                    self._blobs.keep(stored.digest, str(blobs.path(stored.digest)))
+        if _is_digest(stored.digest) and not path.exists():  # perhaps where it does not belong
+            for found in self._accounts.glob(f"??/*/files/{stored.digest[:2]}/{stored.digest}"):
+                self._blobs.keep(stored.digest, str(found))
+                break
         size = stored.size - stored.prefix_size
         for digest in (
             stored.digest,
@@ -533,7 +542,7 @@ class _Repair:
         bare = [key for key, row in self._places.items() if row[2] not in rows]
         for mailbox, uid in sorted(bare):
             self.lost.append(Lost(self._name(mailbox), uid, "", "its row is damaged"))
-        if not (bare or self._uncertain or self.lost):
+        if not (self.takes_orphans and (bare or self._uncertain)):
             return
         number = max([0, self._sequences.get("message", 0), *rows])
         for digest in list(self._orphans):
@@ -673,6 +682,10 @@ def _first(rows: Iterable[Row], key: int) -> dict[tuple[Any, ...], Row]:
     for row in rows:
         out.setdefault(row[:key], row)
     return out
+
+
+def _is_digest(name: str) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", name) is not None
 
 
 def _pair(row: Row) -> bool:

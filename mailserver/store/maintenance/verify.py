@@ -166,7 +166,8 @@ class _Check:
         if not path.exists():
             self.error("the mail database is missing")
             return
-        self._log(path)
+        if not self._log(path):
+            return
         text_ids = self._text()
         try:
             self._sql = open_read_only(path)
@@ -193,12 +194,16 @@ class _Check:
 
     # -- the files -----------------------------------------------------------
 
-    def _log(self, path: Path) -> None:
-        """Before SQLite opens it: afterwards the log may look whole again."""
+    def _log(self, path: Path) -> bool:
+        """Before SQLite opens it, which takes a log that ends early for one that is whole.
+        False if it must not be opened: afterwards nobody could tell any more."""
         if log_is_lost(path):
             self.error("the log of the mail database is lost, and the newest changes with it")
-        elif lost := read_log(path).lost:
+            return False
+        if lost := read_log(path).lost:
             self.error(f"the log of the mail database is damaged; {lost} pages of changes are lost")
+            return False
+        return True
 
     def _owner(self) -> bool:
         rows = self.rows("SELECT id FROM account")
