@@ -177,22 +177,23 @@ def _inbox_first(name: str) -> tuple[bool, str]:
 
 async def lsub(session: Session, command: commands.Lsub) -> None:
     r"""Tell the subscribed names, existing or not (T23). A `%` also gives levels that are
-    not subscribed but lead to one that is, as `\Noselect` (RFC 3501 §6.3.9)."""
+    not subscribed but lead to one that is, as `\Noselect` (RFC 3501 §6.3.9). Special uses
+    are told here too: Outlook lists by LSUB and else makes its own Sent and Trash (T50)."""
     subscribed = await session.store.subscriptions(session.who)
     pattern = ListPattern.joined(command.reference, command.pattern)
-    shown: dict[str, tuple[str, ...]]
-    shown = {name: () for name in subscribed if pattern.matches(name)}
-    leading: dict[str, tuple[str, ...]] = {}
+    shown = {name for name in subscribed if pattern.matches(name)}
+    mailboxes = {mailbox.name: mailbox for mailbox in await session.store.mailboxes(session.who)}
+    marks_missing = session.works_around(TB_LSUB_FLAGS)
+    found: dict[str, tuple[str, ...]] = {}
     if pattern.pattern.endswith("%"):
         levels = _levels_above(name for name in subscribed if name not in shown)
-        leading = {
-            name: ("\\Noselect",) for name in levels if name not in shown and pattern.matches(name)
-        }
-    if session.works_around(TB_LSUB_FLAGS):
-        mailboxes = await session.store.mailboxes(session.who)
-        selectable = {mailbox.name for mailbox in mailboxes if mailbox.selectable}
-        shown = {name: () if name in selectable else ("\\Noselect",) for name in shown}
-    found = {**shown, **leading}
+        found = {name: ("\\Noselect",) for name in levels if pattern.matches(name)}
+    for name in shown:
+        mailbox = mailboxes.get(name)
+        if mailbox is not None and mailbox.selectable:
+            found[name] = () if mailbox.special_use is None else (mailbox.special_use.value,)
+        else:
+            found[name] = ("\\Noselect",) if marks_missing else ()
     for name in sorted(found, key=_inbox_first):
         session.respond(responses.MailboxList(found[name], DELIMITER, name, lsub=True))
 
