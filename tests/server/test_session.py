@@ -91,6 +91,28 @@ def test_commands_wait_while_the_client_does_not_read(server: Rig) -> None:
     assert client.take() == b"a OK NOOP completed\r\n"
 
 
+def test_pipelined_commands_wait_as_soon_as_the_client_is_full(server: Rig) -> None:
+    """T52: also those that came in one packet, each with a small answer."""
+    client = server.client()
+    transport = client.transport
+    write = transport.write
+
+    def narrow(octets: bytes) -> None:
+        write(octets)
+        if len(transport.value()) > 65536:
+            transport.fill()
+
+    transport.write = narrow
+    client.send(b"a CAPABILITY\r\n" * 2000)
+    server.settle(10)
+    assert len(transport.value()) < 2 * 65536
+    received = b""
+    while received.count(b"a OK") < 2000:
+        received += client.take()
+        transport.empty()
+        server.settle()
+
+
 def test_a_client_that_does_not_read_is_cut_off(server: Rig) -> None:
     """T52: after five minutes; reading in between starts the time anew."""
     client, other = server.client(), server.client()
