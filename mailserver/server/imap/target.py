@@ -20,11 +20,15 @@ async def find_target(session: Session, name: str) -> MailboxInfo:
     """Find the mailbox that messages are to go to.
 
     Raises:
-        MailError: TRY_CREATE where it is missing and CREATE would be allowed (T25),
-            NO_PERMISSION (no `i`), CANNOT (bad name), NONEXISTENT.
+        MailError: TRY_CREATE where it is missing, or only a level of hierarchy, and
+            CREATE would be allowed (T25), NO_PERMISSION (no `i`), CANNOT (bad name),
+            NONEXISTENT.
     """
     try:
-        return await session.store.find(session.who, name, Right.INSERT)
+        target = await session.store.find(session.who, name, Right.INSERT)
+        if not target.selectable:
+            raise MailError(ErrorKind.NONEXISTENT, "no such mailbox", subject=name)
+        return target
     except MailError as error:
         if error.kind is ErrorKind.NONEXISTENT and not name.startswith(FOREIGN):
             raise MailError(ErrorKind.TRY_CREATE, error.text, subject=name) from error
