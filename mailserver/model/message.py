@@ -95,6 +95,8 @@ class Column(Enum):
     BODY_STRUCTURE = "body_structure"  # bytes
     SECTIONS = "sections"  # bytes, packed
     HEADER = "header"  # bytes: the main header with its empty line
+    HEADER_SIZE = "header_size"  # int, octets of the main header with its empty line
+    ENDING = "ending"  # bytes: the last four octets of the message, or all if it has fewer
     HEADER_INDEX = "header_index"  # bytes, packed
     PREVIEW = "preview"  # str
     SAVE_DATE = "save_date"  # int, seconds since 1970 UTC

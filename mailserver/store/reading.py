@@ -27,6 +27,13 @@ _EXPRESSIONS: dict[Column, str] = {
     Column.BODY_STRUCTURE: "m.body_structure",
     Column.SECTIONS: "m.sections",
     Column.HEADER: "m.header, m.header_size",
+    Column.HEADER_SIZE: "m.header_size",
+    # NULL for a message in a file, whose end `fetch` reads there.
+    Column.ENDING: """
+        CASE WHEN m.digest IS NOT NULL THEN NULL
+        WHEN length(o.rest) >= 4 THEN substr(o.rest, -4)
+        ELSE substr(CAST(coalesce(m.header, '') || coalesce(o.rest, '') AS BLOB), -4) END
+    """,
     Column.HEADER_INDEX: "m.header_index",
     Column.PREVIEW: "m.preview",
     Column.SAVE_DATE: "p.saved",
@@ -49,9 +56,9 @@ def _select(expressions: Sequence[str], uids: Sequence[int]) -> tuple[str, tuple
         raise MailError(ErrorKind.INVALID, f"at most {MAX_SLICE} messages are read at once")
     arguments: tuple[Any, ...]
     tables = "place p"
-    if any(expression.startswith("m.") for expression in expressions):
+    if any("m." in expression for expression in expressions):
         tables += " JOIN message m ON m.id = p.message"
-    if "o.rest" in expressions:
+    if any("o.rest" in expression for expression in expressions):
         tables += " LEFT JOIN octets o ON o.message = m.id"
     if uids and uids[-1] - uids[0] == len(uids) - 1:
         chosen, arguments = "p.uid BETWEEN ? AND ?", (uids[0], uids[-1])
@@ -103,6 +110,14 @@ def fetch(
                 for row in rows
             ]
             rows = [row for row in rows if row[here] is not None]
+        elif column is Column.ENDING:
+            rows = [
+                row
+                if row[here] is not None
+                else (*row[:here], _ending(connection, blobs, mailbox, row[0]), *row[here + 1 :])
+                for row in rows
+            ]
+            rows = [row for row in rows if row[here] is not None]
     return rows
 
 
@@ -113,6 +128,16 @@ def _long_header(
     for _, content in contents(connection, blobs, mailbox, [uid], 0):
         try:
             return content.read(0, size)
+        finally:
+            content.close()
+    return None
+
+
+def _ending(connection: Connection, blobs: Blobs, mailbox: int, uid: int) -> bytes | None:
+    """The last four octets of a message that is kept in a file; None if it is gone."""
+    for _, content in contents(connection, blobs, mailbox, [uid], 0):
+        try:
+            return content.read(max(0, content.size - 4), content.size)
         finally:
             content.close()
     return None

@@ -158,11 +158,36 @@ def test_every_column_says_what_the_octets_say(rig: Rig) -> None:
         Column.BODY_STRUCTURE: d.body_structure,
         Column.SECTIONS: d.sections,
         Column.HEADER: MAIL[: d.header_size],
+        Column.HEADER_SIZE: d.header_size,
+        Column.ENDING: MAIL[-4:],
         Column.HEADER_INDEX: d.header_index,
         Column.PREVIEW: d.preview,
         Column.SAVE_DATE: START + 50,
         Column.HAS_ATTACHMENT: False,
     }
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"A: b",
+        b"A: b\r\n",
+        b"A: b\r\n\r\n",
+        b"A: b\r\n\r\nx",
+        b"A: b\r\n\r\n\x00\xff\r\n",
+        b"\r\n",
+        b"x",
+        b"A: b\r\n\r\n" + b"y" * 100_000 + b"end",  # kept in a file
+        b"A: " + b"y" * 100_000 + b"\r\n",  # a header that is kept in a file
+    ],
+)
+def test_the_end_of_a_message_is_told_without_its_octets(rig: Rig, octets: bytes) -> None:
+    """T43: POP3 has to know whether a message ends its last line."""
+    rig.append((octets, Flags()))
+    image = rig.image()
+    columns = [Column.SIZE, Column.ENDING, Column.SIZE]
+    [row] = rig.run(rig.store.fetch(rig.who, image, [Uid(1)], columns))
+    assert row == (1, len(octets), octets[-4:], len(octets))
 
 
 def test_columns_come_in_the_order_asked_for_also_twice(rig: Rig) -> None:
