@@ -67,6 +67,19 @@ def test_what_is_not_kept_yet_is_found_all_the_same(rig: Rig) -> None:
     assert kept(rig) == [1, 2]
 
 
+def test_a_stream_of_mail_is_kept_up_with(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes while a batch is decoded does not put the next one off for long."""
+    monkeypatch.setattr(texts, "BATCH", 1)
+    rig.append(*[MAIL] * 3)
+    rig.loop.advance(texts.FIRST_DELAY)
+    for done in ([1], [1, 2], [1, 2, 3]):
+        rig.store._texts.changed(rig.ann.id, arrived=True, left=False)
+        rig.run(rig.store._engine.work(lambda: None, texts.THREAD))
+        rig.loop.turn()
+        assert kept(rig) == done
+        rig.loop.advance(texts.BUSY_DELAY)
+
+
 def test_to_look_into_headers_bodies_need_not_be_decoded(rig: Rig) -> None:
     long = b"Subject: long\r\n" + b"X-Filler: f\r\n" * 6000 + b"X-Last: hello\r\n\r\nText.\r\n"
     rig.append(MAIL, LARGE, long)
