@@ -190,6 +190,7 @@ class SlowReader(TlsCase):
                     b"a LOGIN ann@example.org secret\r\nb SELECT INBOX\r\n"
                     b"c FETCH 1:* BODY.PEEK[]\r\nd NOOP\r\n"
                 )
+                self.assertTrue(sleeper.recv(1))  # of the greeting: now there is a session
                 [session] = self.server.monitor.sessions()
                 sent = -1
                 while sent < 1_000_000 or sent != session.sent:  # type: ignore[attr-defined]
