@@ -19,13 +19,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.service.config import ConfigurationError, Settings, load
+from mailserver.service.config import ConfigurationError, Settings, find_config, load
 from mailserver.service.installation import Installation, installation_settings
 
 T = TypeVar("T")
-
-CONFIG_FILE = "mailserver.toml"
-SYSTEM_CONFIG = Path("/etc/mailserver") / CONFIG_FILE
 
 EXIT_CODES: dict[ErrorKind, int] = {
     ErrorKind.NONEXISTENT: 67,  # EX_NOUSER
@@ -54,28 +51,10 @@ def fail(text: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
-def find_config(given: Path | None) -> Path:
-    """Find the configuration file: the one given by option or MAILSERVER_CONFIG, that of
-    the data directory (MAILSERVER_DATA, by default ./var), or the system's."""
-    if given is not None:
-        if not given.exists():
-            fail(f"{given}: there is no such file", EX_CONFIG)
-        return given
-    data = Path(os.environ.get("MAILSERVER_DATA", "var"))
-    for file in (data / CONFIG_FILE, SYSTEM_CONFIG):
-        if file.exists():
-            return file
-    fail(
-        f"no configuration: neither {data / CONFIG_FILE} nor {SYSTEM_CONFIG} exists;"
-        " give one with --config, or make a server to try things on with: mailctl demo",
-        EX_CONFIG,
-    )
-
-
 def settings_of(context: click.Context) -> Settings:
     """Read the configuration that the command line names."""
     try:
-        return load(find_config(context.find_root().params.get("config")))
+        return load(context.find_root().params.get("config") or find_config(os.environ))
     except ConfigurationError as error:
         fail(str(error), EX_CONFIG)
 

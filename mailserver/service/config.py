@@ -30,6 +30,11 @@ T = TypeVar("T")
 OVERRIDES = "overrides.toml"
 """Name of the file in the data directory."""
 
+CONFIG_FILE = "mailserver.toml"
+"""Name of the configuration file where none is given."""
+
+SYSTEM_CONFIG = Path("/etc/mailserver") / CONFIG_FILE
+
 _MAX_FILE = 1024 * 1024
 _HEADER = "# Written by `mailctl configutil`; changes by hand are kept only until its next use.\n"
 _TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
@@ -182,6 +187,28 @@ class Shown:
     applies: Applies
 
 
+def find_config(environment: Mapping[str, str]) -> Path:
+    """Find the configuration file where none is given on the command line: the one that
+    MAILSERVER_CONFIG names, that of the data directory (MAILSERVER_DATA, by default ./var),
+    or the system's.
+
+    Raises:
+        ConfigurationError: there is none; it says where it was looked for.
+    """
+    named = environment.get("MAILSERVER_CONFIG")
+    if named:
+        return Path(named)
+    data = Path(environment.get("MAILSERVER_DATA") or "var")
+    for file in (data / CONFIG_FILE, SYSTEM_CONFIG):
+        if file.exists():
+            return file
+    reason = (
+        f"neither {data / CONFIG_FILE} nor {SYSTEM_CONFIG} exists; give one with --config, or"
+        " make a server to try things on with: mailctl demo"
+    )
+    raise ConfigurationError([Problem("no configuration", None, "", reason)])
+
+
 def load(
     file: Path | None, command_line: Mapping[str, str] | None = None, table: OptionTable = TABLE
 ) -> Settings:
@@ -322,6 +349,9 @@ def _read_file(
 ) -> Iterable[Setting]:
     try:
         octets = file.read_bytes()
+        if len(octets) > _MAX_FILE:
+            problems.append(Problem(str(file), None, "", "is larger than 1 MiB"))
+            return ()
         text = octets.decode("utf-8")
         tree = tomllib.loads(text.removeprefix("\ufeff"))
     except OSError as error:
@@ -334,8 +364,9 @@ def _read_file(
     except tomllib.TOMLDecodeError as error:
         problems.append(_toml_problem(str(file), text, str(error)))
         return ()
-    if len(octets) > _MAX_FILE:
-        problems.append(Problem(str(file), None, "", "is larger than 1 MiB"))
+    except (ValueError, RecursionError):  # a number of 5,000 digits, 1,000 lists in one another
+        reason = "has a number too long or brackets nested too deep to be read"
+        problems.append(Problem(str(file), None, "", reason))
         return ()
     lines = key_lines(text)
     base = file.absolute().parent

@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from mailserver.model.ids import MailboxRef, Principal
 from mailserver.service import options as o
 from mailserver.service.accounts import create_accounts
-from mailserver.service.config import load
+from mailserver.service.config import CONFIG_FILE, load
 from mailserver.service.demo_mail import ACCOUNTS, DOMAIN, DemoMessage, messages
 from mailserver.service.installation import Installation, make_data_directory
 from mailserver.service.tls import SelfSigned, ensure_self_signed
@@ -36,7 +36,6 @@ from mailserver.store.directory.edit import NewAccount
 
 HOST: Final = "127.0.0.1"
 STATE_FILE: Final = "demo.json"
-CONFIG_FILE: Final = "mailserver.toml"
 PASSWORDS_FILE: Final = "demo-passwords.json"
 
 PORTS: Final = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from mailserver import __version__
-from mailserver.service.config import ConfigurationError, Settings, load
+from mailserver.service.config import ConfigurationError, Settings, find_config, load
 from mailserver.service.logging import TwistdLog, twistd_observer
 from mailserver.service.wiring import EX_CONFIG, Server, give_up
 
@@ -26,7 +27,12 @@ class Options(usage.Options):
         " Every option of the configuration can also be given here, as -o NAME=VALUE."
     )
     optParameters = (
-        ["config", "c", None, "Configuration file (TOML); without one the defaults hold"],
+        [
+            "config",
+            "c",
+            None,
+            "Configuration file; else the data directory's or the system's",
+        ],
     )
 
     def __init__(self) -> None:
@@ -61,11 +67,16 @@ class Options(usage.Options):
     def reader(self) -> Callable[[], Settings]:
         """A function that reads the configuration these options name, now or later.
 
-        The file's path is made absolute: twistd may change the working directory.
+        The file's path is made absolute: twistd may change the working directory. Without
+        a file, options on the command line alone make a configuration.
+
+        Raises:
+            ConfigurationError: neither file nor options are given.
         """
         given = self["config"]
-        file = Path(given).absolute() if given is not None else None
         overrides = dict(self.overrides)
+        file = None if given is None and overrides else Path(given or find_config(os.environ))
+        file = file.absolute() if file is not None else None
         return lambda: load(file, overrides)
 
 
@@ -87,8 +98,11 @@ def makeService(options: Options) -> IService:
     os.umask(0o077)  # S14
     take_all_descriptors()
     reactor: Any = the_reactor
-    read = options.reader()
+    # Twisted's timers follow the time of day: when that was set ahead, every session would be
+    # ended as idle, and when it was set back, none, and no timer would ring for long (R5).
+    reactor.seconds = time.monotonic
     try:
+        read = options.reader()
         return Server(read(), reactor, read, in_foreground=TwistdLog.in_foreground)
     except ConfigurationError as error:
         give_up(str(error), EX_CONFIG)

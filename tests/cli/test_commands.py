@@ -107,7 +107,7 @@ def test_a_generated_password_is_printed_once(mailctl: Run, ann: str) -> None:
         (["configutil", "-o", "service.imap.port", "-v", "imap"], 78, "takes a whole number"),
         (["configutil", "-o", "local.datadirectory", "-v", "x"], 78, "configuration file"),
         (["configutil", "-v", "x"], 64, "Name it with -o"),
-        (["--config", "/nowhere.toml", "account", "list"], 78, "there is no such file"),
+        (["--config", "/nowhere.toml", "account", "list"], 78, "No such file or directory"),
         (["frobnicate"], 2, "frobnicate"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else None,

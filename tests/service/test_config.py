@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.service import config, options
-from mailserver.service.config import ConfigurationError, Settings, Source, load
+from mailserver.service.config import ConfigurationError, Settings, Source, find_config, load
 from mailserver.service.kinds import (
     BOOLEAN,
     TEXT,
@@ -586,3 +586,11 @@ def test_lines_of_keys() -> None:
 def test_finding_lines_never_fails(text: str) -> None:
     for numbers in key_lines(text).values():
         assert numbers == sorted(numbers)
+
+
+def test_without_a_file_on_the_command_line_known_places_are_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no configuration: neither .*--config"):
+        find_config({"MAILSERVER_DATA": str(tmp_path)})
+    (tmp_path / "mailserver.toml").touch()
+    assert find_config({"MAILSERVER_DATA": str(tmp_path)}) == tmp_path / "mailserver.toml"
+    assert find_config({"MAILSERVER_CONFIG": "x.toml"}) == Path("x.toml")
