@@ -398,6 +398,14 @@ def test_shutdown_amid_data_drops_the_message(client: Client) -> None:
     assert client.store.spools[0].discarded
 
 
+def test_commands_wait_while_the_client_does_not_read(client: Client) -> None:
+    """T52: replies do not pile up."""
+    client.connection.pauseProducing()
+    assert client.say(b"NOOP\r\n" * 1000) == ""
+    client.connection.resumeProducing()
+    assert client.read().count("250 2.0.0") == 1000
+
+
 def test_a_client_that_leaves_amid_data_leaves_nothing_behind(client: Client) -> None:
     client.say(ENVELOPE + b"DATA\r\nhalf")
     client.lose()

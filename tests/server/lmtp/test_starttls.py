@@ -59,7 +59,7 @@ class StartTls(TestCase):
                 self.assertTrue(lmtp.has_extn("starttls"))
                 lmtp.mail("forgotten@example.org")
                 self.assertEqual(lmtp.starttls(context=self.context())[0], 220)
-                self.assertEqual(lmtp.mail("s@example.org")[0], 503)
+                self.assertEqual(lmtp.mail("s@example.org"), (503, b"5.5.1 Say LHLO first"))
                 lmtp.ehlo()
                 self.assertFalse(lmtp.has_extn("starttls"))
                 self.assertEqual(lmtp.docmd("STARTTLS")[0], 503)
