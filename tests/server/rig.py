@@ -404,6 +404,7 @@ def assemble(
         registry=Registry.collect(MODULES),
         clock=loop,
         tls=tls,
+        now=loop.seconds,
     )
     return Rig(data, loop, bus, monitor, directory, store, pool, passwords, services)
 

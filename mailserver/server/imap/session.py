@@ -19,6 +19,7 @@ The rules for handlers:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -55,8 +56,9 @@ class Services:
         store, directory, authenticator, bus, monitor: the seams.
         settings: of the listener.
         registry: its commands.
-        clock: time; `callLater` and `seconds`.
+        clock: timers; its `seconds` need not have to do with the time of day (R5).
         tls: context factory for STARTTLS, None while no certificate is configured (SUN-4).
+        now: seconds since 1970 UTC.
         dialect_before_login, dialect_after_login: what clients may write.
     """
 
@@ -69,6 +71,7 @@ class Services:
     registry: Registry
     clock: IReactorTime
     tls: IOpenSSLContextFactory | None = None
+    now: Callable[[], float] = time.time
     dialect_before_login: Dialect = attrs.field(init=False)
     dialect_after_login: Dialect = attrs.field(init=False)
 

@@ -75,7 +75,7 @@ async def _receive(session: Session) -> ISpooled:
 
 
 def _now(session: Session) -> InternalDate:
-    return InternalDate(int(session.services.clock.seconds()))
+    return InternalDate(int(session.services.now()))
 
 
 SPECS = (CommandSpec(b"APPEND", parse_append, append, LOGGED_IN, streams=True),)
