@@ -278,7 +278,7 @@ def _single(
         _quoted(part.type.subtype),
         _parameters(part.type.parameters),
         _text_field(fields.get(b"content-id")),
-        _text_field(fields.get(b"content-description")),
+        _raw_field(fields.get(b"content-description")),
         _quoted(encoding or b"7bit"),
         part.end - part.body,
     )

@@ -104,11 +104,13 @@ _EXPANDING_KEPT = 1000
 
 
 def header_lines(part: Part) -> list[str]:
-    """Every field of a message's header as `name: value`, decoded."""
+    """Every field of a message's header as `name: value`, decoded; a line that is no field
+    as it is: TEXT finds what is in the header (RFC 3501 §6.4.4)."""
     return [
         f"{field.name.decode('ascii')}: {decode_words(field.value)}"
-        for field in part.header
         if field.name
+        else decode_words(field.value)
+        for field in part.header
     ]
 
 

@@ -60,6 +60,7 @@ def test_the_header_is_one_decoded_line_for_each_field() -> None:
             "x-empty: ",
             "x-twice: one",
             "x-twice: two",
+            "no field",
             "content-type: multipart/mixed; boundary=b",
         )
     )
