@@ -1,7 +1,8 @@
 """What both servers are asked about a message, and their answers as values that compare.
 
 What a server may write in either case is made lower case here: names of types, encodings,
-parameters and dispositions, language tags (RFC 2045 §5.1, §6.1, RFC 2183 §2). Everything else is compared as it came.
+parameters and dispositions, language tags (RFC 2045 §5.1, §6.1, RFC 2183 §2). Everything
+else is compared as it came.
 """
 
 from __future__ import annotations
