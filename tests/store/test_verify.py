@@ -52,6 +52,8 @@ def test_nothing_is_found_where_nothing_is_wrong(data: Path) -> None:
     assert verify_account(data, BOB.id, now=LATER) == []
     assert sum(octets) > 3 * len(damage.BIG)
     assert database(data).read_bytes() == before, "it only reads"
+    left = {path.name for path in directory(data).iterdir()}
+    assert left == {"mail.sqlite", "files"}, "and leaves nothing"
 
 
 def test_beside_a_running_server_nothing_is_found_either(tmp_path: Path) -> None:

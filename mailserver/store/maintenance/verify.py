@@ -88,8 +88,11 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
+    # Without a log there is none to be written back, and a handle that may write takes the
+    # empty one away again that SQLite makes.
+    mode = "ro" if path.with_name(path.name + "-wal").exists() else "rw"
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=10
+        f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=10
     )
     connection.execute("PRAGMA query_only = ON")
     return connection
