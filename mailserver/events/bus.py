@@ -158,7 +158,9 @@ def _joined(earlier: Event, later: Event) -> Event:
     """One event that says what both say.
 
     A change of the list of mailboxes must not hide behind a mere message event: who
-    watches for it reads more than the mailbox.
+    watches for it reads more than the mailbox. Nor must a call to look again, 0, hide
+    behind a change that the listener may know already.
     """
     kind = EventKind.MAILBOXES if earlier.kind is EventKind.MAILBOXES else later.kind
-    return Event(later.ref, max(earlier.mod_sequence, later.mod_sequence), kind)
+    both = (earlier.mod_sequence, later.mod_sequence)
+    return Event(later.ref, max(both) if all(both) else ModSeq(0), kind)

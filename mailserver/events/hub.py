@@ -354,7 +354,6 @@ class HubClient:
         self._service: ClientService | None = None
         self._directory = -1
         self._server: _Server | None = None
-        self._was_connected = False
         self._waiting: dict[MailboxRef, Event] = {}
 
     def start(self) -> None:
@@ -428,9 +427,10 @@ class HubClient:
         waiting, self._waiting = self._waiting, {}
         for event in waiting.values():
             server.send(event)
-        if self._was_connected and self.listens:
-            self._bus.wake_all()
-        self._was_connected = True
+        if self.listens:
+            # Not before the server has taken our hello: what happens until then it does not
+            # tell us, although we are connected.
+            server.ping().addCallbacks(lambda _: self._bus.wake_all(), lambda _: None)
 
     def disconnected(self, server: _Server) -> None:
         """The server is gone."""

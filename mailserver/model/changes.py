@@ -33,7 +33,8 @@ class Event:
 
     Attributes:
         ref: the mailbox.
-        mod_sequence: its highest mod-sequence after the change.
+        mod_sequence: its highest mod-sequence after the change; 0 if it is not known,
+            because events may have been lost: look again.
         kind: what mainly happened, for listeners that filter.
     """
 

@@ -194,6 +194,18 @@ def test_when_events_may_have_been_lost_everybody_looks_again(bus: EventBus, clo
     assert len(refs) == 4, "the account's listener hears of INBOX too"
 
 
+def test_a_call_to_look_again_is_not_hidden_by_an_event(bus: EventBus, clock: Clock) -> None:
+    heard: list[Event] = []
+    bus.subscribe(INBOX, heard.append)
+    bus.publish(event(INBOX, 7))
+    bus.wake_all()
+    clock.advance(0)
+    bus.wake_all()
+    bus.publish(event(INBOX, 8))
+    clock.advance(0)
+    assert [one.mod_sequence for one in heard] == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("plugin", "none_inbox", "key", "named"),
     [

@@ -236,6 +236,15 @@ class WithoutAServer(HubCase):
         assert await client.flush(5)
         self.assertEqual(await self.heard(bus, lambda: self.bus.publish(event(3))), [event(3)])
 
+    async def test_what_happened_before_the_server_took_our_hello_is_looked_for(self) -> None:
+        """A connection stands before the server has read a word of it."""
+        client, bus = self.client()
+        heard: list[Event] = []
+        bus.subscribe(INBOX, heard.append)
+        assert await client.flush(5)
+        await deferLater(reactor, 0)
+        self.assertEqual([one.mod_sequence for one in heard], [0])
+
 
 class TheSocket(HubCase):
     def test_only_the_owner_can_reach_it(self) -> None:  # S14

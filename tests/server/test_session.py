@@ -606,6 +606,24 @@ def test_what_another_process_changed_is_told(tmp_path: Path, covered: bool) -> 
         server.loop.result(other.stop())
 
 
+def test_who_idles_looks_again_when_events_may_have_been_lost(tmp_path: Path) -> None:
+    """SUN-50: another process brought mail, and its event did not arrive."""
+    with rig(tmp_path) as server:
+        client = server.client(mailbox="INBOX")
+        say(client, b"a IDLE")
+        assert client.take() == b"+ idling\r\n"
+        ours, other = server.store, open_store(tmp_path, server.loop, now=server.loop.seconds)
+        server.store = other
+        server.append(MAIL)
+        server.settle()
+        assert client.take() == b""
+        server.bus.wake_all()
+        server.settle()
+        assert b"* 1 EXISTS" in client.take()
+        server.store = ours
+        server.loop.result(other.stop())
+
+
 def test_a_client_that_sends_too_much_is_heard_again_at_the_end(server: Rig) -> None:
     """A connection that is being closed is read from, so that its end is noticed."""
     client = server.client()

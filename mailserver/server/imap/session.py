@@ -460,8 +460,10 @@ class Session:
         self.unselect()
 
     def _changed(self, event: Event) -> None:
-        """The bus says that the selected mailbox has changed; the image may know already."""
-        if self.view is None or self.view.image.mod_sequence < event.mod_sequence:
+        """The bus says that the selected mailbox has changed; the image may know already,
+        if the event says up to where (else it is 0)."""
+        known = self.view.image.mod_sequence if self.view is not None else 0
+        if not event.mod_sequence or known < event.mod_sequence:
             self.stale = True
         self.connection.wake()
 
