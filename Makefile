@@ -1,6 +1,7 @@
 # make run         start a server with demo accounts and mail, on loopback
 # make test        every test, with branch coverage;  make test ARGS="tests/wire -x" for a part
 # make test-long   also those that take minutes
+# make crash       kills, power cuts, bad disks and clocks, at full size; as root, for mounting
 # make check       ruff, mypy, who imports whom, citations
 # make format      what ruff can put right by itself
 # make bench       repeatable measurements
@@ -13,7 +14,7 @@ ARGS   ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test test-long check format bench clean
+.PHONY: run test test-long crash check format bench clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/mailctl demo
@@ -23,6 +24,11 @@ test: $(VENV)/installed-test
 
 test-long: $(VENV)/installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --long $(ARGS)
+
+crash: $(VENV)/installed-test
+	$(BIN)/python -m tests.crash --json build/crash.json $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --long tests/crash/test_power.py \
+	    tests/store/test_verify.py tests/store/test_repair.py tests/store/test_backup.py
 
 check: $(VENV)/installed-check
 	$(BIN)/ruff check .

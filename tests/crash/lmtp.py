@@ -30,22 +30,35 @@ class Lmtp:
         self._socket.sendall(line.encode("ascii") + b"\r\n")
         return self._reply()
 
-    def deliver(self, octets: bytes, accounts: Sequence[str]) -> list[str]:
-        """Send a message to accounts; returns the reply for each.
+    def offer(self, accounts: Sequence[str]) -> list[str]:
+        """Announce a message to accounts, up to where its octets are waited for; returns
+        what was answered for each: 250 if it is to be sent."""
+        if (line := self.ask("MAIL FROM:<>"))[:3] != "250":
+            return [line] * len(accounts)
+        answers = [self.ask(f"RCPT TO:<{account}>") for account in accounts]
+        if any(answer[:3] == "250" for answer in answers):
+            if (line := self.ask("DATA"))[:3] == "354":
+                return answers
+            answers = [line if answer[:3] == "250" else answer for answer in answers]
+        self.ask("RSET")
+        return answers
+
+    def send(self, octets: bytes, recipients: int) -> list[str]:
+        """Send the message that was offered; returns the reply for each recipient.
 
         Args:
             octets: ends with CRLF and has no line that begins with a dot.
         """
-        if (line := self.ask("MAIL FROM:<>"))[:3] != "250":
-            return [line] * len(accounts)
-        answers = [self.ask(f"RCPT TO:<{account}>") for account in accounts]
-        taken = [number for number, line in enumerate(answers) if line[:3] == "250"]
-        if not taken or (line := self.ask("DATA"))[:3] != "354":
-            self.ask("RSET")
-            return [answer if answer[:3] != "250" else line for answer in answers]
         self._socket.sendall(octets + b".\r\n")
-        for number in taken:
-            answers[number] = self._reply()
+        return [self._reply() for _ in range(recipients)]
+
+    def deliver(self, octets: bytes, accounts: Sequence[str]) -> list[str]:
+        """Offer and send a message to accounts; returns the reply for each."""
+        answers = self.offer(accounts)
+        taken = [number for number, line in enumerate(answers) if line[:3] == "250"]
+        if taken:
+            for number, answer in zip(taken, self.send(octets, len(taken)), strict=True):
+                answers[number] = answer
         return answers
 
     def _reply(self) -> str:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import random
 import signal
+import statistics
 from pathlib import Path
 
 from tests.crash.journal import Journal
 from tests.crash.load import load
 from tests.crash.record import Figures, Tell, quiet, seed
 from tests.crash.site import ACCOUNTS, Site
+
+GREETING_SECONDS = 2.0
+MANY = 20
+"""Starts of which the middle one tells about the server, not about what else runs here."""
+
+
+def greetings(site: Site) -> dict[str, float]:
+    """How long the starts of the server took."""
+    return {
+        "median": round(statistics.median(site.started_in), 2),
+        "longest": round(max(site.started_in), 2),
+    }
 
 
 def kills(directory: Path, rounds: int, dice: random.Random, tell: Tell = quiet) -> Figures:
@@ -44,16 +57,18 @@ def kills(directory: Path, rounds: int, dice: random.Random, tell: Tell = quiet)
     finally:
         site.abandon()
         journal.close()
+    if rounds >= MANY:
+        assert statistics.median(site.started_in) < GREETING_SECONDS
     return {
         "kills": rounds,
         "acknowledged": dict(journal.acknowledged),
         "UIDs": len(journal.used),
-        "seconds to greeting": [round(min(site.started_in), 2), round(max(site.started_in), 2)],
+        "seconds to greeting": greetings(site),
     }
 
 
 def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:  # R1
-    figures = kills(tmp_path, 5, random.Random(seed()))
+    figures = kills(tmp_path, 4, random.Random(seed()))
     assert set(figures["acknowledged"]) == {"LMTP", "APPEND", "STORE", "COPY", "MOVE", "EXPUNGE"}
     assert sum(figures["acknowledged"].values()) > 100
     print(figures)

@@ -20,6 +20,7 @@ from tests.crash.journal import Journal
 from tests.crash.load import load
 from tests.crash.record import Figures, Tell, quiet, seed
 from tests.crash.site import ACCOUNTS, Site
+from tests.crash.test_kill import greetings
 from tests.requires import require_program
 
 
@@ -65,7 +66,7 @@ def power_cuts(directory: Path, rounds: int, dice: random.Random, tell: Tell = q
         "cuts": rounds,
         "acknowledged": dict(journal.acknowledged),
         "UIDs": len(journal.used),
-        "seconds to greeting": [round(min(site.started_in), 2), round(max(site.started_in), 2)],
+        "seconds to greeting": greetings(site),
     }
 
 
