@@ -236,12 +236,21 @@ def test_a_truncated_database(closed: Path, tmp_path: Path, part: float) -> None
     rig.close()
 
 
-def test_noise_leaves_an_empty_account_that_works(data: Path) -> None:
-    database(data).write_bytes(os.urandom(50_000))
+@pytest.mark.parametrize("left", [b"", b"noise" * 9999, None], ids=["empty", "noise", "none"])
+def test_without_a_database_large_messages_are_found_by_their_files(
+    data: Path, left: bytes | None
+) -> None:
+    if left is None:
+        database(data).unlink()
+    else:
+        database(data).write_bytes(left)
     done = repaired(data)
-    assert (done.messages, done.lost) == (0, ())
+    assert (done.messages, done.recovered, done.lost) == (3, 3, ())
     rig = damage.rig_on(data)
-    assert rig.names() == ["INBOX"]
+    assert rig.names() == ["INBOX", RECOVERED]
+    image = rig.image(RECOVERED)
+    octets = {rig.octets(image, uid) for uid in image.uids}
+    assert octets == {damage.BIG % number for number in (1, 2, 3)}
     rig.deliver()
     rig.close()
 

@@ -37,6 +37,7 @@ from mailserver.store.maintenance.layout import (
     replace,
 )
 from mailserver.store.maintenance.verify import Finding, Severity, open_read_only
+from mailserver.store.spool import LEFT_SECONDS
 from mailserver.store.sqlite import BUSY_SECONDS, DATABASE, SqliteConnection, refusal
 from mailserver.store.transactions.mailboxes import HIGHEST_FROM_CLOCK, new_id
 
@@ -171,7 +172,9 @@ def _moment(
     """One state of an account: a connection that sees it, the digests of its files, and a
     directory with second names for them, which no expunge takes away."""
     second_names = directory / f".backup-{os.getpid()}"
-    shutil.rmtree(second_names, ignore_errors=True)
+    for left in directory.glob(".backup-*"):
+        if left == second_names or left.stat().st_mtime < time.time() - LEFT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
     path = directory / DATABASE
     reader = open_read_only(path)
     try:
