@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import time
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,9 +98,6 @@ def makeService(options: Options) -> IService:
     os.umask(0o077)  # S14
     take_all_descriptors()
     reactor: Any = the_reactor
-    # Twisted's timers follow the time of day: when that was set ahead, every session would be
-    # ended as idle, and when it was set back, none, and no timer would ring for long (R5).
-    reactor.seconds = time.monotonic
     # Twisted's timers follow the time of day: when that was set ahead, every session would be
     # ended as idle, and when it was set back, none, and no timer would ring for long (R5).
     reactor.seconds = time.monotonic
