@@ -193,6 +193,17 @@ def test_flipped_bits_of_the_log(crashed: Path, tmp_path: Path, seed: int) -> No
     assert seen_through_the_store(data).keys() == damage.stored(data).places.keys()
 
 
+def test_a_log_of_noise_may_have_held_anything(crashed: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(crashed, tmp_path / "data"))
+    database(data).with_name("mail.sqlite-wal").write_bytes(os.urandom(50_000))
+    database(data).with_name("mail.sqlite-shm").write_bytes(b"")
+    done = repaired(data)
+    assert "INBOX" in done.renumbered
+    assert {m[2] for m in damage.stored(data).places.values() if m[2]} == {
+        m[2] for m in damage.stored(crashed).places.values() if m[2]
+    }, "large messages are found by their files"
+
+
 def test_a_lost_log_is_refused_and_repaired(crashed: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(crashed, tmp_path / "data"))
     database(data).with_name("mail.sqlite-wal").unlink()

@@ -61,10 +61,13 @@ class Log:
     Attributes:
         pages: number → octets, newest.
         lost: committed frames that are damaged or missing and were not yet copied.
+        is_known: False if it begins with noise, and no index tells what it held. A power cut
+            can do that before anything is committed.
     """
 
     pages: dict[int, bytes]
     lost: int = 0
+    is_known: bool = True
 
 
 def read_index(database: Path) -> LogIndex | None:
@@ -100,7 +103,7 @@ def read_log(database: Path, page_size: int = DEFAULT_PAGE_SIZE) -> Log:
     sound = magic & ~1 == _LOG_MAGIC and chain == struct.unpack_from(">II", octets, 24)
     if not sound:
         if index is None:
-            return Log({}, 0)
+            return Log({}, is_known=False)
         order, size, salts = "<" if sys.byteorder == "little" else ">", page_size, index.salts
     counted = index.frames if index is not None and index.salts == salts else 0
     copied = index.copied if index is not None else 0
@@ -408,12 +411,12 @@ class Salvaged:
 
     Attributes:
         rows: by table or index: values in the order of declaration; of an index its own.
-        lost_frames: committed frames of the log that were lost.
+        whole_log: nothing that was committed is missing in the log.
         strays: pages with rows that belong to a table but that its tree does not reach.
     """
 
     rows: dict[str, list[Row]]
-    lost_frames: int
+    whole_log: bool
     strays: int
 
 
@@ -452,7 +455,7 @@ def salvage(path: Path, known: dict[str, Table], shapes: Sequence[str]) -> Salva
         strays += bool(taken)
         for name, row in taken:
             rows[name].append(row)
-    return Salvaged(rows, pages.log.lost, strays)
+    return Salvaged(rows, pages.log.is_known and not pages.log.lost, strays)
 
 
 def _stray_rows(pages: Pages, number: int, candidates: Sequence[Table]) -> list[tuple[str, Row]]:

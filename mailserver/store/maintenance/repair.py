@@ -285,7 +285,7 @@ class _Repair:
         self._sequences = {row[0]: row[1] for row in found.rows["sqlite_sequence"] if _pair(row)}
         older = _text_knows(directory) > self._sequences.get("message", 1 << 62)
         nothing = not self._rows["mailbox"]
-        self._uncertain = uncertain or older or nothing or found.lost_frames > 0
+        self._uncertain = uncertain or older or nothing or not found.whole_log
         self._history = {row[0]: row[1] for row in self._rows["name_history"]}
         self._places = {
             key: row for key, row in _first(self._rows["place"], 2).items() if 0 < key[1] < MAX_UID
