@@ -1,0 +1,1 @@
+"""This server and Dovecot side by side: servers, a client, workloads, and the report."""

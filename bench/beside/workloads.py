@@ -1,0 +1,326 @@
+"""What is measured: each workload is a row of `WORKLOADS` and gives one figure.
+
+`prepare` makes the mail that they work on: mailboxes of 1,000, 10,000 and 100,000 messages of
+2 to 12 KB (1,000 different ones, copied), the same octets in both servers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import selectors
+import statistics
+import threading
+import time
+from collections.abc import Callable
+
+from bench.beside.client import Imap, Lmtp
+from bench.beside.servers import Peer, memory
+from tests.mailgen import message
+
+SIZES = (1_000, 10_000, 100_000)
+DIFFERENT = 1_000
+COLD = 500
+"""Messages of the mailbox that nobody has looked at before."""
+
+BIG = b"n10000"
+ENVELOPE = b"(ENVELOPE BODYSTRUCTURE INTERNALDATE RFC822.SIZE FLAGS)"
+FIELDS = b"(BODY.PEEK[HEADER.FIELDS (DATE FROM SUBJECT TO CC MESSAGE-ID REFERENCES)])"
+EIGHT_KIB = (
+    b"From: Pat <pat@example.org>\r\nTo: lee@example.org\r\nSubject: figures\r\n"
+    b"Message-ID: <1@example.org>\r\nDate: Mon, 02 Mar 2026 09:00:00 +0000\r\n\r\n"
+) + (b"x" * 70 + b"\r\n") * 111
+
+Figures = dict[str, float]
+"""Name of a row -> its figure, in the row's unit."""
+
+
+def prepare(peer: Peer, log: Callable[[str], None]) -> None:
+    """Fill account 0."""
+    client = Imap(peer)
+    for name in (b"copied", b"empty", *(b"n%d" % size for size in SIZES)):
+        client.run(b"CREATE " + name)
+    start = time.perf_counter()
+    for seed in range(DIFFERENT):
+        client.append(b"n1000", message(seed))
+    log(f"{DIFFERENT} messages appended in {time.perf_counter() - start:.1f} s")
+    for smaller, larger in itertools.pairwise(SIZES):
+        client.run(b"SELECT n%d" % smaller)
+        for _each in range(larger // smaller):
+            client.run(b"COPY 1:* n%d" % larger)
+    for size in SIZES:
+        client.run(b"SELECT n%d" % size)
+        client.run(b"STORE 1:%d +FLAGS.SILENT (\\Seen)" % (size // 2))
+        client.run(b"SEARCH BODY xyzzy")  # whatever a server keeps of texts, it has now
+    client.close()
+    log(f"mailboxes of {SIZES} made in {time.perf_counter() - start:.1f} s")
+
+
+def timed(work: Callable[[], object], times: int = 1) -> float:
+    """Milliseconds of one of so many calls, the median."""
+    taken = []
+    for _each in range(times):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1000
+
+
+def per_second(work: Callable[[int], Callable[[], object]], clients: int, each: int) -> float:
+    """Calls in a second by clients at the same time; `work` connects one and gives the call."""
+    calls = [work(number) for number in range(clients)]
+    threads = [
+        threading.Thread(target=lambda call=call: [call() for _each in range(each)])
+        for call in calls
+    ]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return clients * each / (time.perf_counter() - start)
+
+
+# -- the workloads -------------------------------------------------------------------------
+
+
+def connections(peer: Peer) -> Figures:
+    def log_in(number: int) -> Callable[[], object]:
+        Imap(peer, number).close()  # passwords that were right once are remembered
+        return lambda: Imap(peer, number).close()
+
+    one, ten = per_second(log_in, 1, 100), per_second(log_in, 10, 20)
+    client = Imap(peer)
+    client.run(b"SELECT " + BIG)
+    noop = timed(lambda: client.run(b"NOOP"), 1000)
+    client.close()
+    return {"login and logout, 1 client": one, "login and logout, 10 clients": ten, "NOOP": noop}
+
+
+def selecting(peer: Peer) -> Figures:
+    client = Imap(peer)
+
+    def again() -> float:
+        client.run(b"SELECT empty")
+        return timed(lambda: client.run(b"SELECT " + BIG))
+
+    def anew() -> float:
+        fresh = Imap(peer)
+        taken = timed(lambda: fresh.run(b"SELECT " + BIG))
+        fresh.close()
+        return taken
+
+    status = timed(lambda: client.run(b"STATUS n100000 (MESSAGES UNSEEN UIDNEXT)"), 200)
+    figures = {
+        "SELECT, 10,000 messages": statistics.median(again() for _each in range(20)),
+        "SELECT on a new connection": statistics.median(anew() for _each in range(20)),
+        "STATUS, 100,000 messages": status,
+    }
+    client.close()
+    return figures
+
+
+def fetching(peer: Peer) -> Figures:
+    client = Imap(peer)
+    client.run(b"DELETE cold", may_fail=True)
+    client.run(b"CREATE cold")
+    for seed in range(COLD):
+        client.append(b"cold", message(seed + 5000))
+    client.run(b"SELECT cold")
+    cold = timed(lambda: client.run(b"FETCH 1:* " + ENVELOPE))
+    client.run(b"SELECT " + BIG)
+
+    def fetch(items: bytes, numbers: bytes = b"1:*", times: int = 3) -> float:
+        return timed(lambda: client.run(b"FETCH %b %b" % (numbers, items)), times)
+
+    chance = random.Random(4)
+    figures = {
+        "FETCH flags, 10,000": fetch(b"(UID FLAGS)", times=7),
+        "FETCH envelopes, 500, cold": cold,
+        "FETCH envelopes, 10,000, warm": fetch(ENVELOPE),
+        "FETCH header fields, 10,000, warm": fetch(FIELDS),
+        "FETCH of a page of 50": _pages(client, 10_000),
+        "FETCH 2,000 bodies": fetch(b"(BODY.PEEK[])", b"1:2000"),
+        "FETCH one body": timed(
+            lambda: client.run(b"FETCH %d (BODY.PEEK[])" % chance.randint(1, 10_000)), 500
+        ),
+    }
+    client.close()
+    return figures
+
+
+def _pages(client: Imap, size: int) -> float:
+    chance = random.Random(3)
+
+    def page() -> None:
+        first = chance.randint(1, size - 50)
+        client.run(b"FETCH %d:%d (UID FLAGS ENVELOPE RFC822.SIZE)" % (first, first + 49))
+
+    return timed(page, 100)
+
+
+def searching(peer: Peer) -> Figures:
+    client = Imap(peer)
+    client.run(b"SELECT " + BIG)
+
+    def search(programme: bytes) -> float:
+        return timed(lambda: client.run(b"UID SEARCH " + programme), 2)
+
+    figures = {
+        "SEARCH UNSEEN SENTSINCE": search(b"UNSEEN SENTSINCE 1-Jan-2021"),
+        "SEARCH SUBJECT FROM": search(b'SUBJECT "board meeting" FROM "berg"'),
+        "SEARCH BODY, no hit": search(b'BODY "xyzzyplugh"'),
+        "SEARCH TEXT": search(b'TEXT "schedule"'),
+    }
+    client.close()
+    return figures
+
+
+def changing(peer: Peer) -> Figures:
+    client = Imap(peer)
+    client.run(b"SELECT " + BIG)
+    signs = [b"+", b"-"] * 2
+
+    def store_all() -> None:
+        client.run(b"STORE 1:* %bFLAGS (\\Flagged)" % signs.pop())
+
+    numbers = iter(range(1, 1000))
+    figures = {
+        "STORE, 10,000": timed(store_all, 4),
+        "STORE, one": timed(
+            lambda: client.run(b"STORE %d FLAGS (\\Answered)" % next(numbers)), 300
+        ),
+    }
+    for mailbox in (b"copied", b"moved"):
+        client.run(b"DELETE " + mailbox, may_fail=True)
+        client.run(b"CREATE " + mailbox)
+    figures["COPY, 1,000"] = timed(lambda: client.run(b"COPY 1:1000 copied"))
+    client.run(b"SELECT copied")
+    figures["MOVE, 1,000"] = timed(lambda: client.run(b"MOVE 1:* moved"))
+    client.run(b"SELECT moved")
+    client.run(b"STORE 1:* +FLAGS.SILENT (\\Deleted)")
+    figures["EXPUNGE, 1,000"] = timed(lambda: client.run(b"EXPUNGE"))
+    client.close()
+    return figures
+
+
+def delivering(peer: Peer) -> Figures:
+    def append(number: int) -> Callable[[], object]:
+        client = Imap(peer, 100 + number)
+        return lambda: client.append(b"INBOX", EIGHT_KIB)
+
+    def deliver(number: int) -> Callable[[], object]:
+        client = Lmtp(peer)
+        chance = random.Random(number)
+        return lambda: client.deliver([200 + chance.randrange(50)], EIGHT_KIB)
+
+    many = Lmtp(peer)
+    recipients = list(range(200, 250))
+    many.deliver(recipients, EIGHT_KIB)  # makes what a first delivery makes
+    figures = {
+        "APPEND 8 KB, 1 connection": per_second(append, 1, 100),
+        "APPEND 8 KB, 16 connections": per_second(append, 16, 40),
+        "LMTP 8 KB, 1 connection": per_second(deliver, 1, 100),
+        "LMTP 8 KB, 16 connections": per_second(deliver, 16, 40),
+        "LMTP, one message to 50": timed(lambda: many.deliver(recipients, EIGHT_KIB), 10),
+    }
+    many.close()
+    return figures
+
+
+def idling(peer: Peer) -> Figures:
+    """Idlers, each on an INBOX of its own; deliveries to some, one after the other.
+
+    The weight is what each of the last 70 % adds: before that, what is kept of accounts and
+    not of connections (open databases) fills up.
+    """
+    idlers: list[Imap] = []
+    first = peer.idlers * 3 // 10
+    before = 0
+    for number in range(peer.idlers):
+        if number == first:
+            time.sleep(1)
+            before = memory(peer.pid)
+        client = Imap(peer, number)
+        client.run(b"SELECT INBOX")
+        client.idle()
+        idlers.append(client)
+    time.sleep(1)
+    weight = (memory(peer.pid) - before) / (peer.idlers - first)
+    heard: dict[int, float] = {}
+    arrived = threading.Event()
+    stop = False
+    selector = selectors.DefaultSelector()
+    for number, client in enumerate(idlers):
+        selector.register(client.socket, selectors.EVENT_READ, number)
+
+    def listen() -> None:
+        while not stop:
+            for key, _mask in selector.select(0.2):
+                if b" EXISTS" in key.fileobj.recv(4096):  # type: ignore[union-attr]
+                    heard.setdefault(key.data, time.perf_counter())
+                    arrived.set()
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    delivery = Lmtp(peer)
+    chance = random.Random(5)
+    delays = []
+    for number in chance.sample(range(peer.idlers), min(200, peer.idlers // 2)):
+        arrived.clear()
+        heard.clear()
+        delivery.deliver([number], EIGHT_KIB[:2000] + b"\r\n")
+        done = time.perf_counter()
+        assert arrived.wait(10), "a push was lost"
+        delays.append(max(0.0, heard[number] - done) * 1000)
+    stop = True
+    listener.join()
+    delivery.close()
+    for client in idlers:
+        client.socket.close()
+    selector.close()
+    delays.sort()
+    return {
+        "IDLE push after the delivery's 250, p50": statistics.median(delays),
+        "IDLE push after the delivery's 250, p99": delays[int(len(delays) * 0.99) - 1],
+        "memory of an idle connection": weight,
+    }
+
+
+def growing(peer: Peer) -> Figures:
+    """The same on mailboxes of each size."""
+    figures: Figures = {}
+    client = Imap(peer)
+    for size in SIZES:
+        mailbox = b"n%d" % size
+
+        def select(mailbox: bytes = mailbox) -> float:
+            client.run(b"SELECT empty")
+            return timed(lambda: client.run(b"SELECT " + mailbox))
+
+        figures[f"growth: SELECT, {size:,}"] = statistics.median(select() for _each in range(7))
+        figures[f"growth: page of 50, {size:,}"] = _pages(client, size)
+        figures[f"growth: NOOP, {size:,}"] = timed(lambda: client.run(b"NOOP"), 1000)
+        figures[f"growth: FETCH flags, {size:,}"] = timed(
+            lambda: client.run(b"FETCH 1:* (UID FLAGS)"), 3
+        )
+        figures[f"growth: SEARCH UNSEEN, {size:,}"] = timed(
+            lambda: client.run(b"UID SEARCH UNSEEN"), 5
+        )
+    client.close()
+    return figures
+
+
+WORKLOADS: tuple[Callable[[Peer], Figures], ...] = (
+    connections, selecting, fetching, searching, changing, delivering, growing, idling,
+)  # fmt: skip
+
+PER_SECOND = ("login", "APPEND", "LMTP 8 KB")
+"""What rows begin with whose figure is a rate; memory is in KiB, all else milliseconds."""
+
+
+def unit(row: str) -> str:
+    """The unit of a row's figure."""
+    if row.startswith(PER_SECOND):
+        return "/s"
+    return "KiB" if row.startswith("memory") else "ms"
