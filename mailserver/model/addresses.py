@@ -24,6 +24,11 @@ from mailserver.errors import ErrorKind, MailError
 MAX_LOCAL_OCTETS = 64
 """Octets (UTF-8) of a local part, RFC 5321 §4.5.3.1.1."""
 
+MAX_TEXT = 2000
+"""Characters of an address or a domain as they are written: more than any that can be used
+has, however quoted, escaped and decomposed. A longer one is not looked at, because to
+compose a long text of combining marks takes quadratic time (S5)."""
+
 MAX_DOMAIN_OCTETS = 255
 """Octets of a domain in A-labels, RFC 5321 §4.5.3.1.2."""
 
@@ -81,6 +86,8 @@ def canonical_domain(domain: str) -> str:
     Raises:
         MailError: INVALID with the reason.
     """
+    if len(domain) > MAX_TEXT:
+        raise _bad_domain(domain, f"it is longer than {MAX_DOMAIN_OCTETS} octets")
     text = domain.lower()
     if not text.isascii() or "xn--" in text:
         try:
@@ -112,6 +119,8 @@ def parse_address(text: str) -> Address:
     Raises:
         MailError: INVALID with the reason.
     """
+    if len(text) > MAX_TEXT:
+        raise _bad_address(text, f"it is longer than {MAX_TEXT} characters")
     local, at, domain = text.rpartition("@")
     if not at or (text.startswith('"') and _QUOTED_STRING.fullmatch(text)):
         local, at, domain = text, "", ""

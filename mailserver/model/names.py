@@ -7,8 +7,10 @@ it is the first component (T21), no empty components, no control characters.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from enum import Enum
+from functools import lru_cache
 
 import attrs
 
@@ -20,8 +22,14 @@ DELIMITER = "/"
 MAX_NAME_LENGTH = 1000
 """Characters of a full mailbox name."""
 
+_MAX_DECOMPOSED = 4 * MAX_NAME_LENGTH
+# No character is more than four decomposed. To compose a long text of combining marks
+# takes quadratic time (S5), so that what must be too long is not looked at.
+
 MAX_DEPTH = 50
 """Components of a mailbox name."""
+
+_RUN_OF_WILDCARDS = re.compile(r"[*%]{2,}+")
 
 INBOX = "INBOX"
 
@@ -60,14 +68,14 @@ def canonical(name: str) -> str:
         MailError: CANNOT with the reason, for an empty or overlong name, an empty
             component, a control character or a lone surrogate.
     """
+    if len(name) > _MAX_DECOMPOSED:
+        raise _too_long()
     name = unicodedata.normalize("NFC", name)
     name = name.removesuffix(DELIMITER)
     if not name:
         raise MailError(ErrorKind.CANNOT, "a mailbox name must not be empty")
     if len(name) > MAX_NAME_LENGTH:
-        raise MailError(
-            ErrorKind.CANNOT, f"a mailbox name has at most {MAX_NAME_LENGTH} characters"
-        )
+        raise _too_long()
     components = name.split(DELIMITER)
     if len(components) > MAX_DEPTH:
         raise MailError(ErrorKind.CANNOT, f"mailboxes nest at most {MAX_DEPTH} levels deep")
@@ -85,6 +93,10 @@ def canonical(name: str) -> str:
     return DELIMITER.join(components)
 
 
+def _too_long() -> MailError:
+    return MailError(ErrorKind.CANNOT, f"a mailbox name has at most {MAX_NAME_LENGTH} characters")
+
+
 def parents(name: str) -> list[str]:
     """List the superiors of a name, outermost first, without the name itself."""
     parts = name.split(DELIMITER)
@@ -96,7 +108,8 @@ class ListPattern:
     """A mailbox name with the wildcards of LIST (RFC 9051 §6.3.9): `*`, and `%` which
     stops at the delimiter (T22).
 
-    Matching takes time O(pattern × name) whatever the pattern (S4).
+    Matching takes time O(pattern × name) at worst, a 64th of that in practice, whatever
+    the pattern (S4). A run of wildcards is written as the one that it means.
     """
 
     pattern: str
@@ -104,7 +117,10 @@ class ListPattern:
     @classmethod
     def joined(cls, reference: str, pattern: str) -> ListPattern:
         """Join reference and pattern; both as text, already decoded from mUTF-7."""
-        text = unicodedata.normalize("NFC", reference + pattern)
+        text = _RUN_OF_WILDCARDS.sub(lambda run: "*" if "*" in run[0] else "%", reference + pattern)
+        if len(text) > 2 * _MAX_DECOMPOSED:
+            return cls("")  # every other character is a letter: no name has so many
+        text = unicodedata.normalize("NFC", text)
         head, slash, rest = text.partition(DELIMITER)
         if head.upper() == INBOX:
             text = INBOX + slash + rest
@@ -121,7 +137,8 @@ class ListPattern:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Run the pattern as a set of states over the name: `live[i]` is a position in it.
+    """Run the pattern over the name as a set of states, the bits of a number: bit n says
+    that the name so far is what stands before the pattern's (n + 1)st letter.
 
     The two patterns that every client asks first need no run.
     """
@@ -129,30 +146,35 @@ def _matches(pattern: str, name: str) -> bool:
         return True
     if pattern == "%":
         return DELIMITER not in name
-    live = _skip_wildcards(pattern, {0})
-    for character in name:
-        following: set[int] = set()
-        for at in live:
-            if at == len(pattern):
-                continue
-            wanted = pattern[at]
-            if wanted == "*" or (wanted == "%" and character != DELIMITER):
-                following.add(at)
-            elif wanted == character and wanted != "%":
-                following.add(at + 1)
-        if not following:
+    if len(pattern) - pattern.count("*") - pattern.count("%") > len(name):
+        return False
+    letters, anything, part, end = _states(pattern)
+    live = 1
+    for letter in name:
+        stays = live & (anything if letter == DELIMITER else part)
+        live = (live & letters.get(letter, 0)) << 1 | stays
+        if not live:
             return False
-        live = _skip_wildcards(pattern, following)
-    return len(pattern) in live
+    return bool(live & end)
 
 
-def _skip_wildcards(pattern: str, live: set[int]) -> set[int]:
-    """Add the positions that are reached without reading: past wildcards."""
-    out = set(live)
-    for at in live:
-        while at < len(pattern) and pattern[at] in "*%":
-            at += 1
-            if at in out:
-                break  # what lies beyond is reached from there: a run is walked once (S4)
-            out.add(at)
-    return out
+@lru_cache(maxsize=32)
+def _states(pattern: str) -> tuple[dict[str, int], int, int, int]:
+    """Read a pattern.
+
+    Returns:
+        For each letter the states that it leads on from; the states in which any letter
+        may follow (`*`), and any but the delimiter (`*` or `%`); the last state.
+    """
+    letters: dict[str, int] = {}
+    anything = part = 0
+    state = 1
+    for letter in pattern:
+        if letter == "*":
+            anything |= state
+        elif letter == "%":
+            part |= state
+        else:
+            letters[letter] = letters.get(letter, 0) | state
+            state <<= 1
+    return letters, anything, anything | part, state

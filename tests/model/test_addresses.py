@@ -16,6 +16,7 @@ from mailserver.model.addresses import (
     fold,
     parse_address,
 )
+from tests.timing import assert_linear
 
 
 @pytest.mark.parametrize(
@@ -135,3 +136,14 @@ def test_any_text_is_an_address_or_refused_as_one(text: str, suffix: str) -> Non
     local, _, domain = name.rpartition("@") if suffix else (name, "", "")
     assert not domain or canonical_domain(domain) == domain
     assert fold(local) == local
+
+
+def test_what_is_too_long_for_an_address_is_not_composed() -> None:
+    """S5: to compose combining marks in the wrong order takes quadratic time."""
+
+    def ask(count: int) -> None:
+        for text in ("a" + "\u0301\u0316" * count, "a@b" + "\u0301\u0316" * count):
+            with pytest.raises(MailError, match="longer"):
+                canonical_address(text)
+
+    assert_linear(ask, 30_000)

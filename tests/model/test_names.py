@@ -136,3 +136,26 @@ def test_matching_is_linear_in_the_pattern(part: str) -> None:
 def test_a_pattern_made_to_hurt_is_answered_at_once() -> None:
     """S4: what takes a backtracking matcher for ever."""
     assert not ListPattern("*a" * 100 + "b").matches("a" * 200)
+
+
+MARKS = "\u0301\u0316"
+"""Two combining marks in the wrong order: a text of many takes quadratic time to compose."""
+
+
+def test_names_and_patterns_too_long_to_be_any_are_not_composed() -> None:
+    """S5: half a second for what fits into one command, were it composed."""
+
+    def ask(count: int) -> None:
+        with pytest.raises(MailError, match="at most 1000 characters"):
+            canonical("a" + MARKS * count)
+        pattern = ListPattern.joined("", "*" + MARKS * count + "*")
+        assert not pattern.matches("a" + MARKS)
+
+    assert_linear(ask, 30_000)
+
+
+def test_a_decomposed_name_of_full_length_is_taken() -> None:
+    name = "ᾂ" * MAX_NAME_LENGTH
+    assert canonical(unicodedata.normalize("NFD", name)) == name
+    pattern = ListPattern.joined("", unicodedata.normalize("NFD", "%".join(name)))
+    assert pattern.matches(name)
