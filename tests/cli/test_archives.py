@@ -14,6 +14,7 @@ from mailserver.cli.archives import eml, maildir, mbox
 from mailserver.cli.archives.message import ArchivedMessage, ArchiveError, component_name, path_of
 from mailserver.model.flags import Flags
 from mailserver.model.message import InternalDate
+from tests.timing import assert_linear
 
 MBOX = b"""\
 From alice@example.org Tue Mar  5 10:11:12 2024
@@ -257,3 +258,38 @@ def test_every_mailbox_has_a_path_of_its_own_inside(name: str) -> None:
     steps = path_of(root, name).relative_to(root).parts
     assert not {".", ".."} & set(steps)
     assert "/".join(component_name(step) for step in steps) == name
+
+
+def test_keywords_that_no_client_could_be_told_are_left_out(tmp_path: Path) -> None:
+    """A mailbox with such a one could never be fetched from again."""
+    separator = b"From a@b Mon Jan  1 00:00:00 +8100 2024\n"  # and no zone is that far east
+    (tmp_path / "x.mbox").write_bytes(
+        separator + b"X-Keywords: $Junk (x a{b \\Nonsense wo\x02rk\nSubject: x\n\nhi\n"
+    )
+    [message] = mbox.read(tmp_path / "x.mbox", "INBOX")
+    assert message.flags == Flags.of("$Junk")
+    assert message.date is None
+    (tmp_path / "cur").mkdir()
+    (tmp_path / "dovecot-keywords").write_bytes(b"0 work\n1 (\n2 b\xf6se\n")
+    (tmp_path / "cur" / "1:2,Sabc").write_bytes(b"Subject: x\n\nhi\n")
+    [message] = maildir.read(tmp_path, "")
+    assert message.flags == Flags.of("\\Seen", "work")
+
+
+def test_a_file_name_that_is_not_utf_8_makes_a_key_that_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "cur").mkdir()
+    Path(os.fsdecode(bytes(tmp_path) + b"/cur/caf\xe9:2,S")).write_bytes(b"Subject: x\n\n")
+    [message] = maildir.read(tmp_path, "")
+    assert message.key == "maildir:INBOX:caf\\xe9"
+
+
+@pytest.mark.parametrize("repeated", [b"00:00 2024 ", b"00:00 ", b"From ", b"From 00:00 "])
+def test_looking_for_separators_takes_linear_time(tmp_path: Path, repeated: bytes) -> None:
+    """S5"""
+    start = b"From a@b Mon Jan  1 00:00:00 2024\nSubject: x\n\nFrom "
+
+    def read(count: int) -> None:
+        (tmp_path / "x.mbox").write_bytes(start + repeated * count)
+        assert list(mbox.read(tmp_path / "x.mbox", "INBOX"))
+
+    assert_linear(read, 4_000)

@@ -17,6 +17,7 @@ from mailserver.cli.archives.message import (
     component_name,
     digest,
     path_of,
+    printable,
 )
 from mailserver.mime.headers import parse_date, split_fields
 from mailserver.model.flags import Flags
@@ -53,7 +54,7 @@ def read(path: Path, into: str) -> Iterator[ArchivedMessage]:
             raise ArchiveError(f"{file}: {error.strerror}") from error
         position += len(octets)
         if octets.strip():
-            key = f"eml:{mailbox}:{file.name}:{digest(octets)}"
+            key = f"eml:{mailbox}:{printable(file.name)}:{digest(octets)}"
             yield ArchivedMessage(mailbox, octets, Flags(), _date(octets), key, position)
 
 

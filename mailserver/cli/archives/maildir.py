@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mailserver.cli.archives.message import ArchivedMessage, ArchiveError
+from mailserver.cli.archives.message import ArchivedMessage, ArchiveError, printable, storable
 from mailserver.model.flags import Flags
 from mailserver.model.message import InternalDate
 from mailserver.model.names import DELIMITER, INBOX, canonical
@@ -41,14 +41,11 @@ def read(path: Path, into: str) -> Iterator[ArchivedMessage]:
     """
     position = 0
     for folder, mailbox in _folders(path, into):
-        keywords = _keyword_letters(folder)
+        words = _LETTERS | _keyword_letters(folder)
         for part in ("cur", "new"):
             for name, entry in _files(folder / part):
                 base, _, info = name.partition(":2,")
-                flags = Flags.of(
-                    *(_LETTERS[letter] for letter in info if letter in _LETTERS),
-                    *(keywords[letter] for letter in info if letter in keywords),
-                )
+                flags = storable(words[letter] for letter in info if letter in words)
                 try:
                     octets = Path(entry).read_bytes()
                     arrived = int(os.stat(entry).st_mtime)
@@ -56,7 +53,7 @@ def read(path: Path, into: str) -> Iterator[ArchivedMessage]:
                     raise ArchiveError(f"{entry}: {error.strerror}") from error
                 position += len(octets)
                 if octets:
-                    key = f"maildir:{mailbox}:{base}"
+                    key = f"maildir:{mailbox}:{printable(base)}"
                     yield ArchivedMessage(
                         mailbox, octets, flags, InternalDate(arrived), key, position
                     )

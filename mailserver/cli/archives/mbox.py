@@ -24,17 +24,21 @@ from mailserver.cli.archives.message import (
     component_name,
     digest,
     path_of,
+    storable,
 )
 from mailserver.model.flags import Flags
 from mailserver.model.message import InternalDate
 from mailserver.model.names import DELIMITER, canonical
 
-# Starts with plain octets, so that the search runs at the speed of memchr.
-_SEPARATOR = re.compile(rb"From [^\r\n]*\d\d:\d\d[^\r\n]*\d{4}[^\r\n]*\r?\n")
+_FROM = re.compile(rb"\nFrom ")
+# The first time, then the first year behind it, and no second look: another choice could
+# not do better, and a line of many times would cost the fourth power of its length.
+_SEPARATOR = re.compile(rb"From (?>[^\r\n]*?\d\d:\d\d)(?>[^\r\n]*?\d{4})[^\r\n]*+\r?\n")
 _QUOTED_FROM = re.compile(rb"(?m)^>(>*From )")
 _TO_QUOTE = re.compile(rb"(?m)^(>*From )")
 _ASCTIME = re.compile(
-    rb"([A-Z][a-z]{2}) +(\d{1,2}) +(\d\d):(\d\d)(?::(\d\d))? +(?:([A-Z]{1,5}|[+-]\d{4}) +)?(\d{4})"
+    rb"([A-Z][a-z]{2}) +(\d{1,2}) +(\d\d):(\d\d)(?::(\d\d))? +"
+    rb"(?:([A-Z]{1,5}|[+-](?:[01]\d|2[0-3])[0-5]\d) +)?(\d{4})"
 )
 _MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _OWN_FIELDS = re.compile(
@@ -104,11 +108,13 @@ def _read_file(path: Path, mailbox: str, position: int) -> Iterator[ArchivedMess
 
 def _next_separator(content: mmap.mmap, at: int) -> re.Match[bytes] | None:
     """Find the next From line that stands after an empty line."""
-    while found := _SEPARATOR.search(content, at):
-        before = content[found.start() - 3 : found.start()]
+    while found := _FROM.search(content, at):
+        at = found.start() + 1
+        before = content[at - 3 : at]
         if before.endswith(b"\n\n") or before == b"\n\r\n":
-            return found
-        at = found.end()
+            separator = _SEPARATOR.match(content, at)
+            if separator is not None:
+                return separator
     return None
 
 
@@ -129,11 +135,7 @@ def _message(
         if name in (b"status", b"x-status"):
             names.extend(flag for letter, flag in _STATUS_FLAGS.items() if letter in value)
         elif name == b"x-keywords":
-            names.extend(
-                word
-                for word in value.decode("ascii", "replace").split()
-                if word.isascii() and not word.startswith("\\")
-            )
+            names.extend(value.decode("ascii", "replace").split())
         elif name == b"x-imap":
             placeholder = True
         return b""
@@ -147,7 +149,7 @@ def _message(
     return ArchivedMessage(
         mailbox,
         octets,
-        Flags.of(*names),
+        storable(names),
         _separator_date(separator),
         f"mbox:{mailbox}:{offset}:{digest(octets)}",
         position,

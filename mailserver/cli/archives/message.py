@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
 
-from mailserver.model.flags import Flags
+from mailserver.model.flags import MAX_KEYWORD_LENGTH, SYSTEM_BY_NAME, Flags
 from mailserver.model.message import InternalDate
 from mailserver.model.names import DELIMITER
+from mailserver.wire.imap.writer import is_atom
 
 
 @attrs.frozen
@@ -36,6 +39,23 @@ class ArchivedMessage:
 
 class ArchiveError(Exception):
     """An archive cannot be read or written; the text names the file and the reason."""
+
+
+def storable(names: Iterable[str]) -> Flags:
+    """Make flags of names that a file gives, without those that no client could be told:
+    of other programs, or damaged."""
+    return Flags.of(*filter(_is_storable, names))
+
+
+def _is_storable(name: str) -> bool:
+    if name.startswith("\\"):
+        return name.lower() in SYSTEM_BY_NAME
+    return len(name) <= MAX_KEYWORD_LENGTH and is_atom(name.encode("utf-8", "replace"))
+
+
+def printable(name: str) -> str:
+    """The name of a file as text that can be kept: octets that are not UTF-8 as `\\xff`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def digest(octets: bytes) -> str:

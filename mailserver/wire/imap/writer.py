@@ -105,13 +105,18 @@ def astring_mailbox(name: str) -> bytes:
     return astring(mutf7.encode(name))
 
 
+def is_atom(word: bytes) -> bool:
+    """Say whether a word is an atom (RFC 3501 §9)."""
+    return _ATOM.fullmatch(word) is not None
+
+
 def atom(word: bytes) -> bytes:
     """Check that a word is an atom, and return it.
 
     Raises:
         ValueError: it is not.
     """
-    if _ATOM.fullmatch(word) is None:
+    if not is_atom(word):
         raise ValueError(f"{word!r} is not an atom")
     return word
 
