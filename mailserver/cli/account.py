@@ -356,11 +356,15 @@ _COLUMNS = ("name", "password", "display_name", "quota", "message_quota", "alias
 def _read_accounts(file: str) -> Iterator[tuple[NewAccount, str]]:
     """Read the accounts of a file; ends the program with file, line and reason if it is
     not right."""
-    with click.open_file(file, encoding="utf-8-sig") as stream:
-        first = stream.read(1)
-        text = first + stream.read()
+    with click.open_file(file, "rb") as stream:
+        octets = stream.read()
+    try:
+        text = octets.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = octets.count(b"\n", 0, error.start) + 1
+        fail(f"{file}:{line}: not UTF-8", 65)
     rows: Iterator[tuple[int, dict[str, Any]]]
-    rows = _json_rows(file, text) if first == "{" else _csv_rows(file, text)
+    rows = _json_rows(file, text) if text[:1] == "{" else _csv_rows(file, text)
     for line, row in rows:
         unknown = set(row) - set(_COLUMNS)
         if unknown:
@@ -381,7 +385,7 @@ def _json_rows(file: str, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             fail(f"{file}:{line}: not JSON: {error}", 65)
         if not isinstance(row, dict):
             fail(f"{file}:{line}: not a JSON object", 65)
@@ -405,6 +409,8 @@ def _new_account(row: dict[str, Any]) -> NewAccount:
     if not row.get("name"):
         raise ValueError("an account needs a name")
     aliases = row.get("aliases") or ()
+    if not isinstance(aliases, str | list | tuple):
+        raise ValueError(f"aliases: {aliases!r} is no list of addresses")
     quota, messages = row.get("quota"), row.get("message_quota")
     try:
         message_limit = None if messages in (None, "", "none") else int(str(messages))
