@@ -353,7 +353,7 @@ def _read_file(
             problems.append(Problem(str(file), None, "", "is larger than 1 MiB"))
             return ()
         text = octets.decode("utf-8")
-        tree = tomllib.loads(text.removeprefix("\ufeff"))
+        values = list(_flat(tomllib.loads(text.removeprefix("\ufeff"))))
     except OSError as error:
         problems.append(Problem(str(file), None, "", error.strerror or "cannot be read"))
         return ()
@@ -372,7 +372,7 @@ def _read_file(
     base = file.absolute().parent
     seen: dict[str, int] = {}
     written = []
-    for name, value in _flat(tree):
+    for name, value in values:
         occurrence = seen.get(name.lower(), 0)
         seen[name.lower()] = occurrence + 1
         line = line_of(lines, name, occurrence)
@@ -472,6 +472,12 @@ _PORTS: tuple[tuple[tuple[Option[bool], ...], Option[tuple[str, ...]], Option[in
         (options.IMAP_ENABLE, options.IMAP_ENABLE_SSL_PORT),
         options.IMAP_ADDRESS,
         options.IMAP_SSL_PORT,
+    ),
+    ((options.POP_ENABLE,), options.POP_ADDRESS, options.POP_PORT),
+    (
+        (options.POP_ENABLE, options.POP_ENABLE_SSL_PORT),
+        options.POP_ADDRESS,
+        options.POP_SSL_PORT,
     ),
     (
         (options.LMTP_ENABLE, options.LMTP_ENABLE_TCP),

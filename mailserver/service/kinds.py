@@ -197,7 +197,10 @@ def choice(*words: str) -> Kind[str]:
 
 def _path(value: object, base: Path) -> Path | None:
     text = _text(value, base)
-    return base / Path(text).expanduser() if text else None
+    try:
+        return base / Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise ValueError("names the home of a user who is not there") from None
 
 
 PATH: Kind[Path | None] = Kind(
