@@ -95,6 +95,11 @@ class Pieces:
             add(item)
         self.add(b")")
 
+    @property
+    def is_ascii(self) -> bool:
+        """Nothing but US-ASCII was added so far."""
+        return self._octets.isascii() and all(piece.isascii() for piece in self._complete)
+
     def finished(self) -> list[bytes]:
         """Give the pieces."""
         return [*self._complete, bytes(self._octets)]
@@ -328,6 +333,8 @@ def _search(out: Pieces, command: c.Search) -> None:
         _keys(out, key.keys)
     else:
         _key(out, key)
+    if not out.is_ascii and command.charset is not None and command.charset.upper() != "UTF-8":
+        raise ValueError(f"text is written in UTF-8, and not in {command.charset}")
 
 
 def _keys(out: Pieces, keys: tuple[s.SearchKey, ...]) -> None:

@@ -44,7 +44,7 @@ MAX_BODY_NESTING = 200
 """Parts within parts that a BODYSTRUCTURE may have."""
 
 _DIALECT = Dialect(response=True)
-_STATUS = re.compile(rb"[^ \r\n]++ (?:OK|NO|BAD|BYE|PREAUTH)(?![^ \r\n])", re.IGNORECASE)
+_TEXT = re.compile(rb"\+|[^ \r\n]++ (?:OK|NO|BAD|BYE|PREAUTH)(?![^ \r\n])", re.IGNORECASE)
 _TAG = re.compile(rb"[^ \r\n]++")
 _WORD = re.compile(rb"[^\x00-\x20()\[\]{}\"\x7f-\xff]++")
 _FLAG = re.compile(rb"[^\x00-\x20(){\"\x7f-\xff]++")
@@ -92,7 +92,7 @@ class ResponseReader:
                     return None
                 case Line(octets):
                     return parse_response(octets)
-                case LiteralWanted(first=True) if _STATUS.match(self._reader.command_so_far):
+                case LiteralWanted(first=True) if _TEXT.match(self._reader.command_so_far):
                     return parse_response(self._reader.take_as_text().octets)
                 case LiteralWanted():
                     if not self._reader.keep():
