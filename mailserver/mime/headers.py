@@ -110,7 +110,8 @@ def parse_addresses(value: bytes, limit: int) -> list[Address]:
 
     Args:
         value: one line (`unfold`).
-        limit: at most so many members, group markers included.
+        limit: at most so many members, group markers included; the end of a group that
+            is then open comes in addition.
 
     Returns:
         Addresses and group markers in their order. What cannot be read stands with
