@@ -31,7 +31,7 @@ ENV PATH=/opt/mailserver/bin:$PATH \
 USER mailserver
 WORKDIR /data
 VOLUME /data
-EXPOSE 10143 10993 10024
+EXPOSE 10143 10993 10110 10995 10024
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
     CMD ["python", "-c", "import imaplib; imaplib.IMAP4('127.0.0.1', 10143, timeout=8).logout()"]

@@ -84,8 +84,9 @@ def client(port: int, account: int, messages: int) -> None:
 async def server(reactor: Any, messages: int) -> None:
     """Durable deliveries by one client, and by as many as there are accounts."""
     with tempfile.TemporaryDirectory() as data:
-        options = {"local.datadirectory": data, "service.imap.enable": "no"}
-        serving = Server(load(None, {**options, "service.lmtp.port": "0"}), reactor)
+        others = {"service.imap.enable": "no", "service.pop.enable": "no"}
+        options = {"local.datadirectory": data, "service.lmtp.port": "0", **others}
+        serving = Server(load(None, options), reactor)
         serving.bind()
         serving.open()
         try:

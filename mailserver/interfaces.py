@@ -421,7 +421,7 @@ class IAuthenticator(Interface):
             name: as typed.
             authzid: whom to act as; empty for oneself, others only for store
                 administrators (S6, SUN-14).
-            service: `imap`, `imaps`, `lmtp`, …, for filters and the log.
+            service: `imap`, `imaps`, `pop`, `pops`, …, for filters and the log.
             address: the client's IP address, for throttling.
 
         Raises:
@@ -456,7 +456,7 @@ class ISession(Interface):
     """A live connection, for the monitor."""
 
     number: int = Attribute("unique in this process, the same in the log (CGP-1)")
-    service: str = Attribute("imap, imaps, lmtp, …")
+    service: str = Attribute("imap, imaps, pop3, pop3s, lmtp, …")
     address: str = Attribute("the client's address")
     account: str = Attribute("canonical name, empty before login")
     status: str = Attribute("authenticating, connected to MAILBOX, …")

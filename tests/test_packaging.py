@@ -71,13 +71,23 @@ def test_shipped_configurations_are_right_and_want_tls_before_passwords(name: st
     """SUN-11: what is shipped refuses passwords in clear."""
     settings = load(ROOT / "deploy" / name)
     assert settings[options.IMAP_PLAINTEXT_MIN_CIPHER] == 1
+    assert settings[options.POP_PLAINTEXT_MIN_CIPHER] == 1
     assert settings[options.TLS_CERTIFICATE] is not None
 
 
 def test_the_container_listens_where_its_image_says() -> None:
     """S15: high ports, an unprivileged user."""
     settings = load(ROOT / "deploy" / "container.toml")
-    ports = {settings[o] for o in (options.IMAP_PORT, options.IMAP_SSL_PORT, options.LMTP_PORT)}
+    ports = {
+        settings[option]
+        for option in (
+            options.IMAP_PORT,
+            options.IMAP_SSL_PORT,
+            options.POP_PORT,
+            options.POP_SSL_PORT,
+            options.LMTP_PORT,
+        )
+    }
     image = (ROOT / "Dockerfile").read_text("utf-8")
     [exposed] = re.findall(r"^EXPOSE (.+)$", image, re.MULTILINE)
     assert {int(port) for port in exposed.split()} == ports

@@ -22,6 +22,8 @@ EX_UNAVAILABLE = 69
 _HOW = {
     "imap": "STARTTLS, or without TLS",
     "imaps": "TLS",
+    "pop3": "STLS, or without TLS",
+    "pop3s": "TLS",
     "lmtp": "delivery; no login",
 }
 

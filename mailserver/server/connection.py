@@ -307,7 +307,14 @@ class Connection(Protocol):
         self.greeted()
 
     def logged_in(self, account: str) -> bool:
-        """Count this session for an account; False if it is one too many (SUN-30)."""
+        """Count this session for an account; False if it is one too many (SUN-30).
+
+        Raises:
+            Disconnected: the client left while its password was checked; the monitor has
+                forgotten the session already.
+        """
+        if self._lost:
+            raise Disconnected
         self.account = account
         if self._monitor.logged_in(self):
             self.note("logged in", account=account)

@@ -41,6 +41,8 @@ PASSWORDS_FILE: Final = "demo-passwords.json"
 PORTS: Final = {
     "imap": (o.IMAP_PORT, 143),
     "imaps": (o.IMAP_SSL_PORT, 993),
+    "pop3": (o.POP_PORT, 110),
+    "pop3s": (o.POP_SSL_PORT, 995),
     "lmtp": (o.LMTP_PORT, 24),
 }
 """Service -> option of its port, and its distance from the port base."""
@@ -60,6 +62,10 @@ service.imap.address = "{host}"
 service.imap.port = {imap}
 service.imap.sslport = {imaps}
 service.imap.plaintextmincipher = 0  # passwords also without TLS: it is loopback only
+service.pop.address = "{host}"
+service.pop.port = {pop3}
+service.pop.sslport = {pop3s}
+service.pop.plaintextmincipher = 0
 service.lmtp.address = "{host}"
 service.lmtp.port = {lmtp}
 """

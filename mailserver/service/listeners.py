@@ -31,7 +31,7 @@ class Listener(Protocol):
     """One listening socket.
 
     Attributes:
-        service: `imap`, `imaps`, `lmtp`.
+        service: `imap`, `imaps`, `pop3`, `pop3s`, `lmtp`.
         port: TCP port that it listens on; 0 before `bind` and for a Unix socket.
     """
 

@@ -364,6 +364,67 @@ IMAP_TRACE = _row(
     "service.imap.trace", BOOLEAN, False, "Log every command, without passwords", _RELOAD
 )
 
+# -- POP3 -------------------------------------------------------------------------
+
+POP_ENABLE = _row("service.pop.enable", BOOLEAN, True, "Offer POP3")
+POP_ADDRESS = _row(
+    "service.pop.address", ADDRESSES, (), "Addresses to listen on; none: all of this host"
+)
+POP_PORT = _row("service.pop.port", port(), 110, "Port without TLS, with STLS")
+POP_ENABLE_SSL_PORT = _row("service.pop.enablesslport", BOOLEAN, True, "Listen on the TLS port")
+POP_SSL_PORT = _row("service.pop.sslport", port(), 995, "TLS port")
+POP_BANNER = _row(
+    "service.pop.banner", TEXT, "", "Text of the greeting; empty: product and version", _RELOAD
+)
+POP_PLAINTEXT_MIN_CIPHER = _row(
+    "service.pop.plaintextmincipher",
+    integer(-1, 256),
+    0,
+    "0: passwords also without TLS; above 0: only with TLS; -1: no passwords",
+    _RELOAD,
+)
+POP_MAX_SESSIONS = _row("service.pop.maxsessions", _COUNT, 600, "Connections per process", _RELOAD)
+POP_IDLE_TIMEOUT = _row(
+    "service.pop.idletimeout",
+    duration(600, why="RFC 1939 §3 lets a client be silent for 10 minutes"),
+    600.0,
+    "Silence after which a session is ended and nothing deleted",
+    _RELOAD,
+)
+POP_LOGIN_TIMEOUT = _row(
+    "service.pop.logintimeout", duration(1), 60.0, "Time from connect to login", _RELOAD
+)
+POP_WRITE_TIMEOUT = _row(
+    "service.pop.writetimeout", duration(1), 300.0, "A client that takes no output is cut", _RELOAD
+)
+POP_MAX_LINE = _row(
+    "service.pop.maxline", size(512), 8 * 1024, "A command line (RFC 2449 §4: 255)", _RELOAD
+)
+POP_MAX_AUTH_RESPONSE = _row(
+    "service.pop.maxauthresponse", size(1024), 64 * 1024, "A line in AUTH", _RELOAD
+)
+POP_MAX_BAD_BEFORE_LOGIN = _row(
+    "service.pop.maxbadbeforelogin", _COUNT, 3, "Bad commands in a row before login", _RELOAD
+)
+POP_MAX_BAD = _row("service.pop.maxbad", _COUNT, 20, "Bad commands in a row", _RELOAD)
+POP_INPUT_BUFFER = _row(
+    "service.pop.inputbuffer", size(4096), 64 * 1024, "What may wait behind a command", _RELOAD
+)
+POP_SET_SEEN = _row(
+    "service.pop.setseen",
+    BOOLEAN,
+    False,
+    "QUIT marks what was retrieved as seen for IMAP clients",
+    _RELOAD,
+)
+POP_WORKAROUNDS = _row(
+    "service.pop.workarounds",
+    choices("outlook-no-nuls", "oe-ns-eoh"),
+    (),
+    "Leniencies for certain clients",
+    _RELOAD,
+)
+
 # -- LMTP -------------------------------------------------------------------------
 
 LMTP_ENABLE = _row("service.lmtp.enable", BOOLEAN, True, "Take mail by LMTP")

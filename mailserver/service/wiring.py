@@ -35,6 +35,10 @@ from mailserver.server.imap.session import Services
 from mailserver.server.imap.settings import ImapSettings
 from mailserver.server.lmtp.protocol import LmtpFactory
 from mailserver.server.lmtp.session import LmtpSettings
+from mailserver.server.pop3.maildrop import Endings
+from mailserver.server.pop3.protocol import Pop3Factory
+from mailserver.server.pop3.session import Services as Pop3Services
+from mailserver.server.pop3.settings import Pop3Settings
 from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Problem, Settings
 from mailserver.service.installation import Installation, installation_settings
@@ -47,7 +51,7 @@ from mailserver.service.listeners import (
 )
 from mailserver.service.logging import set_level
 from mailserver.service.monitor import SessionLimits, SessionMonitor
-from mailserver.service.options import Applies
+from mailserver.service.options import Applies, Option
 from mailserver.service.tls import CertificateFault, ServerTls
 from mailserver.wire.imap.reader import Limits
 from mailserver.wire.lmtp.grammar import Leniency
@@ -109,6 +113,24 @@ def imap_settings(settings: Settings) -> ImapSettings:
     )
 
 
+def pop3_settings(settings: Settings) -> Pop3Settings:
+    """The part that concerns POP3."""
+    return Pop3Settings(
+        banner=settings[o.POP_BANNER] or Pop3Settings().banner,
+        plaintext_min_cipher=settings[o.POP_PLAINTEXT_MIN_CIPHER],
+        max_line=settings[o.POP_MAX_LINE],
+        auth_response=settings[o.POP_MAX_AUTH_RESPONSE],
+        bad_before_login=settings[o.POP_MAX_BAD_BEFORE_LOGIN],
+        bad_after_login=settings[o.POP_MAX_BAD],
+        login_timeout=settings[o.POP_LOGIN_TIMEOUT],
+        idle_timeout=settings[o.POP_IDLE_TIMEOUT],
+        write_timeout=settings[o.POP_WRITE_TIMEOUT],
+        input_buffer=settings[o.POP_INPUT_BUFFER],
+        set_seen=settings[o.POP_SET_SEEN],
+        workarounds=settings[o.POP_WORKAROUNDS],
+    )
+
+
 def lmtp_settings(settings: Settings) -> LmtpSettings:
     """The part that concerns LMTP."""
     return LmtpSettings(
@@ -135,6 +157,7 @@ def session_limits(settings: Settings) -> SessionLimits:
     return SessionLimits(
         per_service={
             "imap": settings[o.IMAP_MAX_SESSIONS],
+            "pop3": settings[o.POP_MAX_SESSIONS],
             "lmtp": settings[o.LMTP_MAX_SESSIONS],
         },
         per_user=settings[o.MAX_SESSIONS_PER_USER],
@@ -143,14 +166,55 @@ def session_limits(settings: Settings) -> SessionLimits:
     )
 
 
+@attrs.frozen
+class _WithLogin:
+    """The options of a service in which people log in."""
+
+    name: str
+    title: str
+    enable: Option[bool]
+    address: Option[tuple[str, ...]]
+    port: Option[int]
+    enable_ssl_port: Option[bool]
+    ssl_port: Option[int]
+    plaintext_min_cipher: Option[int]
+
+
+_WITH_LOGIN: Final = (
+    _WithLogin(
+        "imap",
+        "IMAP",
+        o.IMAP_ENABLE,
+        o.IMAP_ADDRESS,
+        o.IMAP_PORT,
+        o.IMAP_ENABLE_SSL_PORT,
+        o.IMAP_SSL_PORT,
+        o.IMAP_PLAINTEXT_MIN_CIPHER,
+    ),
+    _WithLogin(
+        "pop3",
+        "POP3",
+        o.POP_ENABLE,
+        o.POP_ADDRESS,
+        o.POP_PORT,
+        o.POP_ENABLE_SSL_PORT,
+        o.POP_SSL_PORT,
+        o.POP_PLAINTEXT_MIN_CIPHER,
+    ),
+)
+
+
 def listeners(settings: Settings, has_tls: bool) -> Iterator[Listener]:
-    """The sockets to listen on; the TLS port only with a certificate (SUN-3, SUN-4)."""
-    if settings[o.IMAP_ENABLE]:
-        for address in settings[o.IMAP_ADDRESS] or everywhere():
-            yield TcpListener("imap", address, settings[o.IMAP_PORT], o.IMAP_PORT.name)
-            if settings[o.IMAP_ENABLE_SSL_PORT] and has_tls:
-                port = o.IMAP_SSL_PORT
-                yield TcpListener("imaps", address, settings[port], port.name)
+    """The sockets to listen on; the TLS ports only with a certificate (SUN-3, SUN-4)."""
+    for service in _WITH_LOGIN:
+        if not settings[service.enable]:
+            continue
+        for address in settings[service.address] or everywhere():
+            port = service.port
+            yield TcpListener(service.name, address, settings[port], port.name)
+            if settings[service.enable_ssl_port] and has_tls:
+                port = service.ssl_port
+                yield TcpListener(f"{service.name}s", address, settings[port], port.name)
     if settings[o.LMTP_ENABLE]:
         if settings[o.LMTP_ENABLE_TCP]:
             for address in settings[o.LMTP_ADDRESS] or everywhere():
@@ -187,21 +251,22 @@ def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
     events = installation_settings(settings).coverage
     if not events.all_mailboxes:
         yield f"IDLE is not offered: {events.reason}"  # SUN-51
-    if not settings[o.IMAP_ENABLE]:
-        return
-    is_local = all(
-        ipaddress.ip_address(address).is_loopback for address in settings[o.IMAP_ADDRESS]
-    )
-    if settings[o.IMAP_PLAINTEXT_MIN_CIPHER] == 0 and not (settings[o.IMAP_ADDRESS] and is_local):
-        yield (  # SUN-11
-            f"passwords may cross the network in clear: {o.IMAP_PLAINTEXT_MIN_CIPHER.name} is 0"
-            " and IMAP listens beyond this host; 1 asks for TLS first"
-        )
-    if not has_tls and settings[o.IMAP_PLAINTEXT_MIN_CIPHER] > 0:
-        yield (
-            f"nobody can log in: {o.IMAP_PLAINTEXT_MIN_CIPHER.name} asks for TLS and there is no"
-            f" {o.TLS_CERTIFICATE.name}"
-        )
+    for service in _WITH_LOGIN:
+        if not settings[service.enable]:
+            continue
+        addresses = settings[service.address]
+        is_local = all(ipaddress.ip_address(address).is_loopback for address in addresses)
+        option = service.plaintext_min_cipher
+        if settings[option] == 0 and not (addresses and is_local):
+            yield (  # SUN-11
+                f"passwords may cross the network in clear: {option.name} is 0 and"
+                f" {service.title} listens beyond this host; 1 asks for TLS first"
+            )
+        if not has_tls and settings[option] > 0:
+            yield (
+                f"nobody can log in: {option.name} asks for TLS and there is no"
+                f" {o.TLS_CERTIFICATE.name}"
+            )
 
 
 # -- the service ------------------------------------------------------------------
@@ -245,7 +310,8 @@ class Server(Service):
         self._registry = Registry.collect(MODULES)
         set_level(settings[o.LOG_LEVEL])
         self._listeners: list[Listener] = []
-        self._factories: dict[str, ImapFactory | LmtpFactory] = {}
+        self._factories: dict[str, ImapFactory | Pop3Factory | LmtpFactory] = {}
+        self._endings = Endings()
 
     def privilegedStartService(self) -> None:
         """Bind the ports; called as root where twistd was started so."""
@@ -335,7 +401,20 @@ class Server(Service):
             seconds=time.monotonic() - started,
         )
 
-    def _factory(self, installation: Installation, service: str) -> ImapFactory | LmtpFactory:
+    def _factory(
+        self, installation: Installation, service: str
+    ) -> ImapFactory | Pop3Factory | LmtpFactory:
+        if service in ("pop3", "pop3s"):
+            pop3 = Pop3Services(
+                store=installation.store,
+                authenticator=installation.authenticator,
+                monitor=self.monitor,
+                settings=pop3_settings(self._settings),
+                clock=self._reactor,
+                tls=self._tls,
+                endings=self._endings,
+            )
+            return Pop3Factory(pop3, service)
         if service == "lmtp":
             return LmtpFactory(
                 self.monitor,
@@ -360,7 +439,7 @@ class Server(Service):
 
     def _serving(self, service: str) -> IProtocolFactory:
         factory: IProtocolFactory = self._factories[service]
-        if service == "imaps":
+        if service in ("imaps", "pop3s"):
             assert self._tls is not None
             factory = TLSMemoryBIOFactory(self._tls, False, factory)
         return factory
@@ -457,5 +536,8 @@ class Server(Service):
         for factory in self._factories.values():
             if isinstance(factory, LmtpFactory):
                 factory.settings = lmtp_settings(settings)
+            elif isinstance(factory, Pop3Factory):
+                pop3 = attrs.evolve(factory.services, settings=pop3_settings(settings))
+                factory.services = pop3
             else:
                 factory.services = attrs.evolve(factory.services, settings=imap_settings(settings))

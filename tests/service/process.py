@@ -41,6 +41,9 @@ def write_config(folder: Path, **more: str) -> Path:
         "service.imap.address": '"127.0.0.1"',
         "service.imap.port": "0",
         "service.imap.sslport": "0",
+        "service.pop.address": '"127.0.0.1"',
+        "service.pop.port": "0",
+        "service.pop.sslport": "0",
         "service.lmtp.port": "0",
         **{name.replace("__", "."): value for name, value in more.items()},
     }

@@ -71,6 +71,13 @@ def test_every_option_says_what_it_is_in_one_line() -> None:
         ("service.imap.enablesslport", "yes"),  # SUN-3
         ("service.imap.sslport", "993"),
         ("service.imap.plaintextmincipher", "0"),  # SUN-11
+        ("service.pop.enable", "yes"),  # SUN-1
+        ("service.pop.port", "110"),  # SUN-2
+        ("service.pop.enablesslport", "yes"),  # SUN-3
+        ("service.pop.sslport", "995"),
+        ("service.pop.plaintextmincipher", "0"),  # SUN-11
+        ("service.pop.maxsessions", "600"),  # SUN-30
+        ("service.pop.idletimeout", "10min"),  # SUN-33
         ("service.loginseparator", "@+"),  # SUN-12
         ("service.defaultdomain", ""),  # SUN-13
         ("service.imap.maxsessions", "4000"),  # SUN-30
@@ -292,6 +299,14 @@ def test_everything_wrong_is_told_at_once_with_line_and_nearest_name(
         (
             "service.lmtp.port = 143\n",
             "FILE: service.lmtp.port: port 143 is taken by service.imap.port",
+        ),
+        (
+            "service.pop.sslport = 993\n",
+            "FILE: service.pop.sslport: port 993 is taken by service.imap.sslport",
+        ),
+        (
+            "service.pop.idletimeout = '9min'\n",  # SUN-33
+            "FILE:1: service.pop.idletimeout: '9min' is not possible: must be at least 10min",
         ),
         (
             "service.imap.maxthreads = 5\n",  # SUN-32

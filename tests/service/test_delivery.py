@@ -22,6 +22,7 @@ from mailserver.store.directory.edit import NewAccount
 QUOTA = 20_000
 OPTIONS = {
     "service.imap.enable": "no",
+    "service.pop.enable": "no",
     "service.lmtp.port": "0",
     "local.hostname": "mail.example.org",
     "store.maxmessagesize": "100KiB",

@@ -13,7 +13,13 @@ from mailserver.service import options as o
 from mailserver.service.config import Settings, load
 from mailserver.service.installation import installation_settings
 from mailserver.service.listeners import UnixListener
-from mailserver.service.wiring import imap_settings, listeners, lmtp_settings, session_limits
+from mailserver.service.wiring import (
+    imap_settings,
+    listeners,
+    lmtp_settings,
+    pop3_settings,
+    session_limits,
+)
 
 Reader = Callable[[Settings], object]
 
@@ -69,6 +75,18 @@ REACHED: list[tuple[o.Option[Any], str, Reader, str, object]] = [
     (o.IMAP_DISABLED_CAPABILITIES, "move", imap_settings, "disabled_capabilities", {b"MOVE"}),
     (o.IMAP_WORKAROUNDS, "tb-lsub-flags", imap_settings, "workarounds", ("tb-lsub-flags",)),
     (o.IMAP_TRACE, "yes", imap_settings, "trace", True),
+    (o.POP_BANNER, "hello", pop3_settings, "banner", "hello"),
+    (o.POP_PLAINTEXT_MIN_CIPHER, "128", pop3_settings, "plaintext_min_cipher", 128),
+    (o.POP_IDLE_TIMEOUT, "11min", pop3_settings, "idle_timeout", 660.0),
+    (o.POP_LOGIN_TIMEOUT, "24s", pop3_settings, "login_timeout", 24.0),
+    (o.POP_WRITE_TIMEOUT, "25s", pop3_settings, "write_timeout", 25.0),
+    (o.POP_MAX_LINE, "1001", pop3_settings, "max_line", 1001),
+    (o.POP_MAX_AUTH_RESPONSE, "2000", pop3_settings, "auth_response", 2000),
+    (o.POP_MAX_BAD_BEFORE_LOGIN, "29", pop3_settings, "bad_before_login", 29),
+    (o.POP_MAX_BAD, "33", pop3_settings, "bad_after_login", 33),
+    (o.POP_INPUT_BUFFER, "5000", pop3_settings, "input_buffer", 5000),
+    (o.POP_SET_SEEN, "yes", pop3_settings, "set_seen", True),
+    (o.POP_WORKAROUNDS, "oe-ns-eoh", pop3_settings, "workarounds", ("oe-ns-eoh",)),
     (o.LMTP_BANNER, "hello", lmtp_settings, "banner", "hello"),
     (o.LMTP_MAX_RECIPIENTS, "134", lmtp_settings, "max_recipients", 134),
     (o.LMTP_MAX_LINE, "1035", lmtp_settings, "max_line", 1035),
@@ -104,6 +122,11 @@ LISTENERS: list[tuple[o.Option[Any], str]] = [
     (o.IMAP_PORT, "1143"),
     (o.IMAP_ENABLE_SSL_PORT, "no"),
     (o.IMAP_SSL_PORT, "1993"),
+    (o.POP_ENABLE, "no"),
+    (o.POP_ADDRESS, "192.0.2.1"),
+    (o.POP_PORT, "1110"),
+    (o.POP_ENABLE_SSL_PORT, "no"),
+    (o.POP_SSL_PORT, "1995"),
     (o.LMTP_ENABLE, "no"),
     (o.LMTP_ADDRESS, "192.0.2.1"),
     (o.LMTP_PORT, "1024"),
@@ -122,6 +145,7 @@ ELSEWHERE = {
     o.TLS_MINIMUM_VERSION: "test_tls",
     o.TRUSTED_HOSTS: "below",
     o.IMAP_MAX_SESSIONS: "below",
+    o.POP_MAX_SESSIONS: "below",
     o.LMTP_MAX_SESSIONS: "below",
     o.LMTP_UNIX_MODE: "below",
     o.IMAP_MAX_THREADS: "test_config: bounds other options",
@@ -158,9 +182,16 @@ def test_it_changes_what_is_listened_on(option: o.Option[Any], text: str) -> Non
 def test_limits_of_sessions_are_each_services_own() -> None:
     """SUN-30."""
     limits = session_limits(
-        load(None, {o.IMAP_MAX_SESSIONS.name: "5", o.LMTP_MAX_SESSIONS.name: "6"})
+        load(
+            None,
+            {
+                o.IMAP_MAX_SESSIONS.name: "5",
+                o.LMTP_MAX_SESSIONS.name: "6",
+                o.POP_MAX_SESSIONS.name: "7",
+            },
+        )
     )
-    assert limits.per_service == {"imap": 5, "lmtp": 6}
+    assert limits.per_service == {"imap": 5, "lmtp": 6, "pop3": 7}
 
 
 def test_trusted_hosts_are_trusted_with_sessions_and_with_logins() -> None:

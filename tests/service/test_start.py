@@ -245,7 +245,7 @@ def test_a_wrong_configuration_stops_the_start(tmp_path: Path, command: tuple[st
     done = run(*command, str(file))
     assert done.returncode == 78
     assert done.stderr.splitlines()[-1] == (
-        f"mailserver: {file}:7: service.imap.prot: there is no such option;"
+        f"mailserver: {file}:10: service.imap.prot: there is no such option;"
         " did you mean service.imap.port?"
     )
     assert "Traceback" not in done.stdout + done.stderr

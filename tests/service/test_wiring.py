@@ -26,6 +26,7 @@ from mailserver.service.wiring import (
     listeners,
     lmtp_settings,
     load_tls,
+    pop3_settings,
     session_limits,
     warnings,
 )
@@ -45,9 +46,12 @@ def listened(given: Settings, has_tls: bool = True) -> list[tuple[str, str, int]
 
 def test_the_defaults_listen_on_the_usual_ports() -> None:
     """SUN-2, SUN-3; LMTP stays on loopback, for whoever can connect can deliver."""
-    assert listened(settings(service__imap__address="192.0.2.1")) == [
+    given = settings(service__imap__address="192.0.2.1", service__pop__address="192.0.2.2")
+    assert listened(given) == [
         ("imap", "192.0.2.1", 143),
         ("imaps", "192.0.2.1", 993),
+        ("pop3", "192.0.2.2", 110),
+        ("pop3s", "192.0.2.2", 995),
         ("lmtp", "127.0.0.1", 24),
     ]
     assert [one for one in listened(settings()) if one[0] == "imap"] == [
@@ -57,7 +61,8 @@ def test_the_defaults_listen_on_the_usual_ports() -> None:
 
 def test_no_tls_port_without_a_certificate() -> None:
     """SUN-3, SUN-4."""
-    assert "imaps" not in [service for service, _, _ in listened(settings(), has_tls=False)]
+    services = {service for service, _, _ in listened(settings(), has_tls=False)}
+    assert services == {"imap", "pop3", "lmtp"}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,8 @@ def test_no_tls_port_without_a_certificate() -> None:
     [
         ("service__imap__enable", {"imap", "imaps"}),
         ("service__imap__enablesslport", {"imaps"}),
+        ("service__pop__enable", {"pop3", "pop3s"}),
+        ("service__pop__enablesslport", {"pop3s"}),
         ("service__lmtp__enable", {"lmtp"}),
         ("service__lmtp__enabletcp", {"lmtp"}),
     ],
@@ -72,7 +79,7 @@ def test_no_tls_port_without_a_certificate() -> None:
 def test_what_is_disabled_does_not_listen(option: str, gone: set[str]) -> None:
     """SUN-1."""
     services = {service for service, _, _ in listened(settings(**{option: "no"}))}
-    assert services == {"imap", "imaps", "lmtp"} - gone
+    assert services == {"imap", "imaps", "pop3", "pop3s", "lmtp"} - gone
 
 
 def test_lmtp_on_the_smtp_port_is_refused() -> None:
@@ -131,6 +138,7 @@ def test_options_reach_the_services() -> None:
 def test_banners_name_product_and_version_by_default() -> None:
     """SUN-5."""
     assert imap_settings(settings()).banner.startswith("mailserver ")
+    assert pop3_settings(settings()).banner.startswith("mailserver ")
     assert lmtp_settings(settings()).banner.startswith("mailserver ")
 
 
@@ -160,9 +168,19 @@ WARNINGS = [
 )
 def test_warnings(options: dict[str, str], has_tls: bool, said: str) -> None:
     """SUN-11, SUN-51: the administrator is told at the start."""
-    found = list(warnings(settings(**options), has_tls))
+    found = list(warnings(settings(service__pop__enable="no", **options), has_tls))
     assert len(found) == bool(said)
     assert not said or said in found[0]
+
+
+def test_each_service_is_warned_of_on_its_own() -> None:
+    """SUN-11."""
+    local = {"service__imap__address": "127.0.0.1", "service__pop__address": "127.0.0.1"}
+    assert list(warnings(settings(**local), True)) == []
+    [found] = warnings(settings(**local, service__pop__plaintextmincipher="1"), False)
+    assert found.startswith("nobody can log in: service.pop.plaintextmincipher asks for TLS")
+    [found] = warnings(settings(**{**local, "service__pop__address": "192.0.2.1"}), True)
+    assert "service.pop.plaintextmincipher is 0 and POP3 listens beyond this host" in found
 
 
 def test_certificates_are_named_by_their_option(tmp_path: Path) -> None:
@@ -271,6 +289,8 @@ class Life(TestCase):
                 local__datadirectory=data,
                 service__imap__address="127.0.0.1",
                 service__imap__port="0",
+                service__pop__address="127.0.0.1",
+                service__pop__port="0",
                 service__lmtp__port="0",
                 **options,
             ),
@@ -283,7 +303,7 @@ class Life(TestCase):
         server = self.server()
         server.privilegedStartService()
         bound = server.ports()
-        self.assertEqual(set(bound), {"imap", "lmtp"})
+        self.assertEqual(set(bound), {"imap", "pop3", "lmtp"})
         self.assertIsNone(server.installation)  # nothing is opened with privileges
         server.startService()
         self.assertEqual(server.ports(), bound)
@@ -303,6 +323,8 @@ class Life(TestCase):
         server._settings = settings(
             service__imap__address="127.0.0.1",
             service__imap__port="0",
+            service__pop__address="127.0.0.1",
+            service__pop__port="0",
             service__lmtp__port=str(taken.port),
         )
         with self.assertRaises(StartFault):
@@ -337,8 +359,11 @@ class Life(TestCase):
             "local__datadirectory": data,
             "service__imap__address": "127.0.0.1",
             "service__imap__port": "1143",
+            "service__pop__address": "127.0.0.1",
+            "service__pop__port": "0",
             "service__lmtp__port": "0",
             "service__imap__banner": "changed",
+            "service__pop__banner": "changed too",
             "service__defaultdomain": "example.org",
             "service__lmtp__maxrecipients": "100",
         }
@@ -348,6 +373,7 @@ class Life(TestCase):
         assert installation is not None
         self.assertEqual(installation.directory.default_domain, "example.org")
         self.assertEqual(server._factories["imap"].services.settings.banner, "changed")
+        self.assertEqual(server._factories["pop3"].services.settings.banner, "changed too")
         self.assertEqual(server._factories["lmtp"].settings.max_recipients, 100)
         [named] = [event["options"] for event in events if "options" in event]
         self.assertEqual(named, o.IMAP_PORT.name)

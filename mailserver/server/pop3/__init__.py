@@ -1,0 +1,1 @@
+"""POP3 over Twisted: maildrop, session, connection (RFC 1939)."""

@@ -1,0 +1,556 @@
+"""One POP3 conversation: which command may stand where, and what each does (RFC 1939).
+
+Knows no sockets: it speaks to its client through a `Channel`, which calls `run` with one
+line after the other.
+
+Invariants:
+
+- Nothing is removed but by QUIT in the TRANSACTION state (RFC 1939 §6, T42).
+- Message numbers are those of the maildrop at login (`maildrop.py`).
+- A multi-line reply that cannot be completed ends the connection: nothing that could be
+  sent instead would be understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from enum import Flag, auto
+from itertools import islice
+from typing import Any, Final, Protocol
+
+import attrs
+from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorTime
+from twisted.logger import Logger
+
+from mailserver import __version__
+from mailserver.errors import ErrorKind, MailError
+from mailserver.interfaces import IAuthenticator, IContent, IMailStore, ISessionMonitor
+from mailserver.server.connection import Disconnected
+from mailserver.server.pop3.maildrop import Endings, Maildrop, open_maildrop
+from mailserver.server.pop3.settings import OE_NS_EOH, OUTLOOK_NO_NULS, Pop3Settings
+from mailserver.server.pop3.status import refusal
+from mailserver.wire import sasl
+from mailserver.wire.pop3 import commands as c
+from mailserver.wire.pop3.grammar import parse_command
+from mailserver.wire.pop3.replies import END, Code, challenge, err, lines, ok
+from mailserver.wire.pop3.stuffing import DotStuffer, first_lines
+
+_PIECE: Final = 65536
+"""Octets of a message that are read and sent at once."""
+_LISTED: Final = 2000
+"""Lines of a listing that are made at once."""
+
+_FILTER_NAMES: Final = {"pop3": "pop", "pop3s": "pops"}
+"""Listener → the name that access rules know it by (SUN-20)."""
+
+
+class _Refused(Exception):
+    """A command that makes no sense here; carries the reason."""
+
+
+class State(Flag):
+    """RFC 1939 §3; UPDATE is within QUIT."""
+
+    AUTHORIZATION = auto()
+    TRANSACTION = auto()
+
+
+@attrs.frozen(eq=False)
+class Services:
+    """What all sessions of one listener share.
+
+    Attributes:
+        store, authenticator, monitor: the seams.
+        settings: of the listener.
+        clock: time; `callLater` and `seconds`.
+        tls: context factory for STLS, None while no certificate is configured (SUN-4).
+        endings: what is known of how messages end.
+    """
+
+    store: IMailStore
+    authenticator: IAuthenticator
+    monitor: ISessionMonitor
+    settings: Pop3Settings
+    clock: IReactorTime
+    tls: IOpenSSLContextFactory | None = None
+    endings: Endings = attrs.Factory(Endings)
+
+
+class Channel(Protocol):
+    """What a session may do with its connection.
+
+    Attributes:
+        address, service, status: as in `ISession`.
+        secure: TLS is on.
+    """
+
+    address: str
+    service: str
+    status: str
+    secure: bool
+
+    @property
+    def label(self) -> str:
+        """The session's name in the log."""
+
+    def send(self, octets: bytes) -> None:
+        """Queue octets; they go out joined, at the latest when a wait begins."""
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough of what was sent (T52)."""
+
+    async def turn(self) -> None:
+        """Let the reactor do other work if this connection has kept it for long."""
+
+    async def read_line(self, limit: int) -> bytes | None:
+        """Wait for the next line; None for one of more octets, which has been passed."""
+
+    def logged_in(self, account: str) -> bool:
+        """Count the session for the account; False if it is one too many.
+
+        Raises:
+            Disconnected: the client has left meanwhile.
+        """
+
+    def begin_tls(self, reply: bytes) -> None:
+        """Send the reply and begin the handshake.
+
+        Raises:
+            Disconnected: octets came after STLS; the client has been told, and none of
+                them is ever run (S1, T1).
+        """
+
+    def close(self) -> None:
+        """Close after what is queued was sent."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def note(self, text: str, **values: object) -> None:
+        """Log a line about this session; values are escaped and cut (S13)."""
+
+
+class Pop3Session:
+    """Runs the commands of one connection.
+
+    Args:
+        channel: the connection.
+        services: what it shares with others.
+    """
+
+    log = Logger()
+
+    def __init__(self, channel: Channel, services: Services) -> None:
+        self._channel = channel
+        self._services = services
+        self._settings = services.settings
+        self._name = ""  # of USER, until PASS
+        self._maildrop: Maildrop | None = None
+        self._retrieved: set[int] = set()
+        self._bad = 0  # commands in a row that were none
+        self._faults = 0  # internal errors so far, for references
+        self._in_reply = False  # a multi-line reply has begun and not ended
+
+    # -- what the connection asks for ----------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the session stands."""
+        return State.AUTHORIZATION if self._maildrop is None else State.TRANSACTION
+
+    def greeting(self) -> bytes:
+        """The first line; no timestamp in it, since there is no APOP."""
+        return ok(self._settings.banner.replace("<", "(").replace(">", ")"))
+
+    async def run(self, line: bytes | None) -> None:
+        """Run a command and answer it, whatever happens.
+
+        Args:
+            line: None for one that was too long.
+        """
+        if line is None:
+            self._refuse("this line is too long")
+            return
+        command = parse_command(line)
+        if isinstance(command, c.SyntaxFault):
+            self._refuse(command.text)
+            return
+        states, handler = _COMMANDS[type(command)]
+        if self.state not in states:
+            is_late = self.state is State.TRANSACTION
+            self._refuse("this is allowed only before login" if is_late else "log in first")
+            return
+        try:
+            await handler(self, command)
+            self._bad = 0
+        except (_Refused, sasl.SaslFault) as fault:
+            self._refuse(str(fault))
+        except MailError as error:
+            self._fail(refusal(error))
+        except Disconnected:
+            raise
+        except Exception:  # noqa: BLE001 - logged and answered
+            self._fail(self._internal_error(command))
+        if isinstance(command, c.Quit):
+            self._channel.close()
+
+    def closed(self) -> None:
+        """The connection is gone: give everything back; nothing is removed (T42)."""
+        maildrop, self._maildrop = self._maildrop, None
+        if maildrop is not None:
+            maildrop.close()
+
+    # -- answers ---------------------------------------------------------------
+
+    def _refuse(self, text: str) -> None:
+        """Answer what is no command here; too many in a row end the connection (S3)."""
+        self._bad += 1
+        settings = self._settings
+        is_guest = self.state is State.AUTHORIZATION
+        self._channel.send(err(text))
+        if self._bad >= (settings.bad_before_login if is_guest else settings.bad_after_login):
+            self._channel.note("closed: too many bad commands")
+            self._channel.close()
+
+    def _fail(self, reply: bytes) -> None:
+        if self._in_reply:
+            self._channel.note("cut off: a reply could not be completed")
+            self._channel.abort()
+        else:
+            self._channel.send(reply)
+
+    def _internal_error(self, command: c.Command) -> bytes:
+        """Log the exception that is being handled, with a reference for the client."""
+        self._faults += 1
+        reference = f"{self._channel.label}-{self._faults}"
+        self.log.failure(
+            "{label} internal error in {command} (ref {reference})",
+            label=self._channel.label,
+            command=type(command).__name__.upper(),
+            reference=reference,
+        )
+        return err(f"internal error (ref {reference})", Code.SYS_TEMP)
+
+    def _begin(self, text: str) -> None:
+        """Begin a multi-line reply."""
+        self._in_reply = True
+        self._channel.send(ok(text))
+
+    def _end(self) -> None:
+        """End a multi-line reply."""
+        self._channel.send(END)
+        self._in_reply = False
+
+    # -- before login ------------------------------------------------------------
+
+    @property
+    def _passwords_allowed(self) -> bool:
+        """A password may be sent now (S2, SUN-11)."""
+        needed = self._settings.plaintext_min_cipher
+        return needed == 0 or (needed > 0 and self._channel.secure)
+
+    @property
+    def _mechanisms(self) -> tuple[bytes, ...]:
+        """SASL mechanisms announced and accepted now, upper case."""
+        if not self._passwords_allowed:
+            return ()
+        names = self._services.authenticator.password_mechanisms()
+        return tuple(name.encode("ascii") for name in names)
+
+    def _check_privacy(self) -> None:
+        """Refuse a password that must not be sent here (SUN-11)."""
+        if not self._passwords_allowed:
+            secure = self._channel.secure
+            text = "passwords are not taken here" if secure else "passwords need TLS: say STLS"
+            raise MailError(ErrorKind.PRIVACY_REQUIRED, text)
+
+    async def _user(self, command: c.User) -> None:
+        # The same for every name: whether there is such a user stays unsaid (T40).
+        self._check_privacy()
+        self._name = command.name
+        self._channel.send(ok("and the password"))
+
+    async def _pass(self, command: c.Pass) -> None:
+        self._check_privacy()
+        name, self._name = self._name, ""
+        if not name:
+            raise _Refused("say USER first")
+        await self._log_in(name, command.password)
+
+    async def _auth(self, command: c.Auth) -> None:
+        if command.mechanism is None:
+            self._begin("mechanisms follow")
+            self._channel.send(lines(self._mechanisms))
+            self._end()
+            return
+        if command.mechanism not in sasl.MECHANISMS:
+            self._channel.send(err("this mechanism is not known here"))
+            return
+        self._check_privacy()
+        if command.mechanism not in self._mechanisms:
+            self._channel.send(err("this mechanism is switched off"))
+            return
+        claim = await self._exchange(command.mechanism, command.initial)
+        await self._log_in(claim.authcid, claim.password, claim.authzid)
+
+    async def _exchange(self, name: bytes, initial: bytes | None) -> sasl.Credentials:
+        """Ask and listen until the mechanism knows what the client claims (T41)."""
+        mechanism = sasl.MECHANISMS[name]()
+        step = mechanism.start(None if initial is None else sasl.decode_initial(initial))
+        while isinstance(step, sasl.Challenge):
+            self._channel.send(challenge(step.octets))
+            line = await self._channel.read_line(self._settings.auth_response)
+            if line is None:
+                raise sasl.SaslFault("this line is too long")
+            step = mechanism.respond(sasl.decode_response(line))
+        return step
+
+    async def _log_in(self, name: str, password: str, authzid: str = "") -> None:
+        """Check a password and open the maildrop (RFC 1939 §4)."""
+        channel, services = self._channel, self._services
+        principal = await services.authenticator.check_password(
+            name,
+            password,
+            authzid=authzid,
+            service=_FILTER_NAMES.get(channel.service, channel.service),
+            address=channel.address,
+        )
+        maildrop = await open_maildrop(
+            services.store,
+            principal,
+            services.endings,
+            channel.turn,
+            ends_headers=self._ends_headers,
+        )
+        self._maildrop = maildrop
+        if not channel.logged_in(principal.name):
+            self.closed()
+            raise MailError(ErrorKind.TOO_MANY, "too many sessions of this account are open")
+        channel.status = "connected to INBOX"
+        channel.send(ok(f"{maildrop.count} messages ({maildrop.octets} octets)"))
+
+    async def _stls(self, command: c.Stls) -> None:
+        if self._channel.secure:
+            self._channel.send(err("TLS is active already"))
+        elif self._services.tls is None:
+            self._channel.send(err("there is no certificate here, so no TLS"))
+        else:
+            self._name = ""  # T1: what was said in clear is void
+            self._channel.begin_tls(ok("begin TLS now"))
+
+    async def _capa(self, command: c.Capa) -> None:
+        self._begin("capabilities follow")
+        self._channel.send(lines(self._capabilities()))
+        self._end()
+
+    def _capabilities(self) -> Iterator[bytes]:
+        """What there is in this state (RFC 2449 §6, T45)."""
+        yield from (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
+        yield b"EXPIRE NEVER"
+        if self._passwords_allowed:
+            yield b"USER"
+        mechanisms = self._mechanisms
+        if mechanisms:
+            yield b"SASL " + b" ".join(mechanisms)
+        if self.state is State.TRANSACTION:
+            # Only here: a banner that hides the version hides it from strangers.
+            yield b"IMPLEMENTATION mailserver-" + __version__.encode("ascii")
+        elif self._services.tls is not None and not self._channel.secure:
+            yield b"STLS"  # "present and permitted in the current state": RFC 2595 §4
+
+    # -- the maildrop ------------------------------------------------------------
+
+    @property
+    def _drop(self) -> Maildrop:
+        assert self._maildrop is not None
+        return self._maildrop
+
+    @property
+    def _ends_headers(self) -> bool:
+        return OE_NS_EOH in self._settings.workarounds
+
+    def _message(self, number: int) -> int:
+        """Check that a message can be named.
+
+        Raises:
+            MailError: INVALID.
+        """
+        if number in self._drop:
+            return number
+        if number in self._drop.deleted:
+            raise MailError(ErrorKind.INVALID, f"message {number} is deleted")
+        raise MailError(
+            ErrorKind.INVALID, f"no such message, only {len(self._drop)} in the maildrop"
+        )
+
+    async def _stat(self, command: c.Stat) -> None:
+        self._channel.send(ok(f"{self._drop.count} {self._drop.octets}"))
+
+    async def _list(self, command: c.List) -> None:
+        drop = self._drop
+        if command.number is not None:
+            number = self._message(command.number)
+            self._channel.send(ok(f"{number} {drop.size(number)}"))
+            return
+        await self._listing(
+            f"{drop.count} messages ({drop.octets} octets)",
+            (b"%d %d" % (number, drop.size(number)) for number in drop.numbers()),
+        )
+
+    async def _uidl(self, command: c.Uidl) -> None:
+        drop = self._drop
+        if command.number is not None:
+            number = self._message(command.number)
+            self._channel.send(ok(f"{number} {drop.unique_id(number).decode('ascii')}"))
+            return
+        await self._listing(
+            "unique ids follow",
+            (b"%d %b" % (number, drop.unique_id(number)) for number in drop.numbers()),
+        )
+
+    async def _listing(self, text: str, values: Iterable[bytes]) -> None:
+        """Send a multi-line reply of perhaps very many lines."""
+        self._begin(text)
+        left = iter(values)
+        while some := list(islice(left, _LISTED)):
+            self._channel.send(lines(some))
+            await self._channel.drained()
+            await self._channel.turn()
+        self._end()
+
+    async def _retr(self, command: c.Retr) -> None:
+        number = self._message(command.number)
+        content = await self._drop.content(number)
+        if content is None:
+            self._gone()
+            return
+        try:
+            _check_end(content)
+            self._begin(f"{self._drop.size(number)} octets")
+            stuffer = DotStuffer()
+            await self._send_octets(stuffer, content, content.size)
+            self._end_line(stuffer)
+            if self._ends_headers and not self._drop.ending(number).has_blank_line:
+                self._channel.send(b"\r\n")
+            self._end()
+        finally:
+            content.close()
+        self._retrieved.add(number)
+
+    async def _top(self, command: c.Top) -> None:
+        number = self._message(command.number)
+        header_size = await self._drop.header_size(number)
+        content = await self._drop.content(number)
+        if content is None or header_size is None:
+            self._gone()
+            return
+        try:
+            _check_end(content)
+            self._begin("the top of the message follows")
+            stuffer = DotStuffer()
+            await self._send_octets(stuffer, content, header_size)
+            if not self._drop.ending(number).has_blank_line:
+                self._end_line(stuffer)
+                self._channel.send(b"\r\n")  # T44: always the header and an empty line
+            await self._send_lines(stuffer, content, header_size, command.lines)
+            self._end_line(stuffer)
+            self._end()
+        finally:
+            content.close()
+
+    async def _send_octets(self, stuffer: DotStuffer, content: IContent, end: int) -> None:
+        """Send a message from its beginning to an offset, no faster than it is taken."""
+        for at in range(0, end, _PIECE):
+            self._send_piece(stuffer, content.read(at, min(at + _PIECE, end)))
+            await self._channel.drained()
+            await self._channel.turn()
+
+    async def _send_lines(
+        self, stuffer: DotStuffer, content: IContent, start: int, count: int
+    ) -> None:
+        """Send so many lines of a message from an offset, or all that there are."""
+        for at in range(start, content.size, _PIECE):
+            if not count:
+                return
+            piece, count = first_lines(content.read(at, at + _PIECE), count)
+            self._send_piece(stuffer, piece)
+            await self._channel.drained()
+            await self._channel.turn()
+
+    def _send_piece(self, stuffer: DotStuffer, octets: bytes) -> None:
+        if OUTLOOK_NO_NULS in self._settings.workarounds:
+            octets = octets.replace(b"\0", b"\x80")
+        self._channel.send(stuffer.stuff(octets))
+
+    def _end_line(self, stuffer: DotStuffer) -> None:
+        if not stuffer.is_at_line_start:
+            self._channel.send(stuffer.stuff(b"\r\n"))
+
+    def _gone(self) -> None:
+        self._channel.send(err("another session has removed this message"))
+
+    async def _dele(self, command: c.Dele) -> None:
+        number = self._message(command.number)
+        self._drop.mark(number)
+        self._channel.send(ok(f"message {number} is deleted at QUIT"))
+
+    async def _rset(self, command: c.Rset) -> None:
+        self._drop.unmark_all()
+        self._channel.send(ok(f"{self._drop.count} messages ({self._drop.octets} octets)"))
+
+    async def _noop(self, command: c.Noop) -> None:
+        self._channel.send(ok("nothing done"))
+
+    async def _quit(self, command: c.Quit) -> None:
+        """Remove what is marked; durable before the answer (RFC 1939 §6, T42)."""
+        if self._maildrop is None:
+            self._channel.send(ok("bye"))
+            return
+        drop = self._drop
+        marked, left = len(drop.deleted), 0
+        try:
+            seen = self._retrieved - drop.deleted
+            if self._settings.set_seen and seen:
+                await drop.mark_seen(seen)
+            if marked:
+                left = await drop.remove()
+        except MailError as error:
+            self._channel.note("messages not removed", messages=marked, error=error.text)
+            self._channel.send(err(f"deleted messages not removed: {error.text}", Code.SYS_TEMP))
+            return
+        self._channel.note("quit", retrieved=len(self._retrieved), removed=marked - left)
+        if left:
+            self._channel.send(err(f"{left} deleted messages not removed", Code.SYS_PERM))
+        else:
+            self._channel.send(ok(f"bye, {marked} messages removed"))
+
+
+def _check_end(content: IContent) -> None:
+    """See that all octets are there, while that can still be said.
+
+    Raises:
+        MailError: CORRUPT.
+    """
+    content.read(content.size - 1, content.size)
+
+
+_EVERYWHERE: Final = State.AUTHORIZATION | State.TRANSACTION
+
+_COMMANDS: Final[
+    dict[type[c.Command], tuple[State, Callable[[Pop3Session, Any], Awaitable[None]]]]
+] = {
+    c.User: (State.AUTHORIZATION, Pop3Session._user),
+    c.Pass: (State.AUTHORIZATION, Pop3Session._pass),
+    c.Auth: (State.AUTHORIZATION, Pop3Session._auth),
+    c.Stls: (State.AUTHORIZATION, Pop3Session._stls),
+    c.Capa: (_EVERYWHERE, Pop3Session._capa),
+    c.Stat: (State.TRANSACTION, Pop3Session._stat),
+    c.List: (State.TRANSACTION, Pop3Session._list),
+    c.Uidl: (State.TRANSACTION, Pop3Session._uidl),
+    c.Retr: (State.TRANSACTION, Pop3Session._retr),
+    c.Top: (State.TRANSACTION, Pop3Session._top),
+    c.Dele: (State.TRANSACTION, Pop3Session._dele),
+    c.Rset: (State.TRANSACTION, Pop3Session._rset),
+    c.Noop: (State.TRANSACTION, Pop3Session._noop),
+    c.Quit: (_EVERYWHERE, Pop3Session._quit),
+}

@@ -1,0 +1,52 @@
+"""What an operator can set about the POP3 server."""
+
+from __future__ import annotations
+
+import attrs
+
+from mailserver import __version__
+
+OUTLOOK_NO_NULS = "outlook-no-nuls"
+"""Workaround: NUL is sent as 0x80; Outlook hangs at one."""
+OE_NS_EOH = "oe-ns-eoh"
+"""Workaround: mail that ends within its header gets the empty line after it, without which
+Outlook Express and Netscape wait for more."""
+
+WORKAROUNDS = frozenset({OUTLOOK_NO_NULS, OE_NS_EOH})
+"""All that can be switched on (T55)."""
+
+
+@attrs.frozen
+class Pop3Settings:
+    """Settings of one POP3 listener; the wiring fills them from the options.
+
+    Attributes:
+        banner: text of the greeting (SUN-5).
+        plaintext_min_cipher: `plaintextmincipher` (SUN-11): 0 allows passwords without
+            TLS, more than 0 only with it, -1 never.
+        max_line: octets of a command; 255 at least (RFC 2449 §4).
+        auth_response: octets of one line in AUTH, base64 (S3).
+        bad_before_login, bad_after_login: that many bad commands in a row end the
+            connection (S3).
+        login_timeout: seconds from connect to login, whatever is sent meanwhile (S3).
+        idle_timeout: seconds without a command until the connection is closed and nothing
+            deleted; 600 at least (RFC 1939 §3).
+        write_timeout: seconds that a client may leave our output untaken (T52).
+        input_buffer: octets that may wait behind a running command before the transport is
+            paused.
+        set_seen: QUIT sets `\\Seen` on messages that RETR has sent.
+        workarounds: for weak clients, of `WORKAROUNDS`; none by default (T55).
+    """
+
+    banner: str = f"mailserver {__version__} POP3 ready"
+    plaintext_min_cipher: int = 0
+    max_line: int = 8192
+    auth_response: int = 65536
+    bad_before_login: int = 3
+    bad_after_login: int = 20
+    login_timeout: float = 60.0
+    idle_timeout: float = 600.0
+    write_timeout: float = 300.0
+    input_buffer: int = 65536
+    set_seen: bool = False
+    workarounds: tuple[str, ...] = ()
