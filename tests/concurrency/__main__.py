@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ def main() -> None:
             broken += 1
             print(violation, flush=True)
         else:
+            shutil.rmtree(place)
             steps += len(walk.steps)
             commands += walk.commands
             starts += walk.site.starts

@@ -231,6 +231,10 @@ class Session:
     def running(self) -> Command | None:
         return self.waiting[0][1] if self.waiting else None
 
+    @property
+    def unanswered(self) -> list[Command]:
+        return [command for _, command in self.waiting]
+
     # -- receiving ----------------------------------------------------------
 
     def fileno(self) -> int:
@@ -481,6 +485,10 @@ class Lmtp:
     @property
     def running(self) -> Command | None:
         return self.waiting[0] if self.waiting else None
+
+    @property
+    def unanswered(self) -> list[Command]:
+        return list(self.waiting)
 
     def fileno(self) -> int:
         return self.socket.fileno()

@@ -135,11 +135,12 @@ def store(messages: tuple[Message, ...], command: Command) -> tuple[Message, ...
     """What STORE leaves (T7)."""
     given = frozenset(flag.lower() for flag in command.flags)
     wanted = frozenset(command.uids)
-    change = {
-        "+": lambda old: old | given,
-        "-": lambda old: old - given,
-        "": lambda old: given,
-    }[command.operation]
+
+    def change(old: Flags) -> Flags:
+        if command.operation == "+":
+            return old | given
+        return old - given if command.operation == "-" else given
+
     return tuple(
         (uid, text, change(flags) if uid in wanted else flags) for uid, text, flags in messages
     )

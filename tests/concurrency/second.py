@@ -16,26 +16,24 @@ from twisted.internet import reactor
 from twisted.python import log
 
 from mailserver.events.hub import HubClient, HubServer
-from mailserver.service import wiring
 from mailserver.service.config import load
 from mailserver.service.installation import HUB_SOCKET, Installation
+from mailserver.service.wiring import Server
 
 
-class Listening(Installation):
-    """An installation that hears what other processes change, and tells them its own."""
-
-    def _open_hub(self, reactor: Any, serves: bool) -> HubServer | HubClient:
-        return HubClient(self.settings.data / HUB_SOCKET, self.bus, reactor, listens=True)
+def hear_others(self: Installation, reactor: Any, serves: bool) -> HubServer | HubClient:
+    """Hear what other processes change, and tell them one's own."""
+    return HubClient(self.settings.data / HUB_SOCKET, self.bus, reactor, listens=True)
 
 
 def main(config: str) -> None:
     """Serve until SIGTERM."""
     os.umask(0o077)
-    log.startLogging(sys.stdout, setStdout=False)
-    wiring.Installation = Listening  # type: ignore[misc]
-    server = wiring.Server(load(Path(config)), reactor)
-    server.startService()
+    log.startLogging(sys.stdout, setStdout=False)  # type: ignore[no-untyped-call]
+    Installation._open_hub = hear_others  # type: ignore[method-assign]
     the_reactor: Any = reactor
+    server = Server(load(Path(config)), the_reactor)
+    server.startService()
     the_reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
     the_reactor.run()
 

@@ -18,7 +18,7 @@ def test_no_rule_is_broken(tmp_path: Path, seed: int, two: bool) -> None:
     """T3 to T16, T24 to T27, T31, T51: every response, and what is there when all is quiet."""
     walk = run(tmp_path, seed, 5.0, two=two, restarts=0.04)
     print(f"{len(walk.steps)} steps, {walk.commands} commands, {walk.site.starts} starts")
-    assert walk.commands > 20
+    assert walk.commands > 10
 
 
 @pytest.mark.long

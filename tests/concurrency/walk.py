@@ -72,7 +72,7 @@ ITEMS = (
 )
 STATUS = "(MESSAGES UIDNEXT UIDVALIDITY UNSEEN)"
 KEYS = ("ALL", "SEEN", "UNDELETED FLAGGED", "KEYWORD $work", "OR ANSWERED UNKEYWORD k1")
-AGREE_SECONDS = 5.0
+AGREE_SECONDS = 15.0
 """How long news may take to reach an idling client, or one of another process."""
 FULL = 60
 """Messages in all, above which more is removed than added."""
@@ -142,6 +142,8 @@ class Chooser:
         who = dice.sample(range(IMAP_SESSIONS + 1), dice.choice((1, 2, 2, 3, 3, 4)))
         most = 4 if len(who) < 3 else 3 if len(who) == 3 else 2
         parts = [self.part(number, dice.randint(1, most)) for number in sorted(who)]
+        if dice.random() < 0.2:
+            parts = self.clash() or parts
         seed = dice.randrange(2**32)
         if dice.random() < self.walk.restarts:
             ends = tuple(
@@ -162,6 +164,35 @@ class Chooser:
         if commands and dice.random() < 0.02:
             cut = dice.choice((0, 1, 2, 5, 20, 60))
         return Part(number, commands, cut)
+
+    def clash(self) -> list[Part]:
+        """Several sessions change the same message at once (T7, T8); none if no two of them
+        know one."""
+        dice = self.random
+        meeting: dict[int, list[int]] = {}
+        for number, (key, read_only) in self.walk.state.selected.items():
+            session = self.walk.sessions[number]
+            if isinstance(session, Session) and not session.idles and not read_only:
+                meeting.setdefault(key, []).append(number)
+        groups = [sorted(numbers) for numbers in meeting.values() if len(numbers) > 1]
+        if not groups:
+            return []
+        numbers = dice.choice(groups)
+        known = [{slot.uid for slot in self.walk.imap(n).slots if slot.uid} for n in numbers]
+        shared = sorted(set.intersection(*known))
+        if not shared:
+            return []
+        uid = dice.choice(shared)
+        return [
+            Part(
+                number,
+                tuple(
+                    self.with_set("UID ", kind, str(uid), ((uid, uid),), (uid,))
+                    for kind in dice.choices(("STORE", "MOVE"), (20, 1), k=dice.choice((1, 1, 2)))
+                ),
+            )
+            for number in numbers
+        ]
 
     def delivery(self) -> Command:
         name = self.random.choice(("INBOX", "INBOX", "Archive", "a"))
@@ -372,7 +403,7 @@ class Site:
 
     def _wait(self, number: int) -> None:
         process = self.processes[number]
-        code = process.wait(15)
+        code = process.wait(30)
         expected = (0, -signal.SIGTERM, -signal.SIGKILL)  # twistd ends by its own signal
         check(code in expected, f"process {number} ended with {code}")
         self._look(process)
@@ -561,11 +592,10 @@ class Walk:
     def _barrier(self, processes: Collection[int]) -> None:
         """Wait until nothing is going on any more for connections that were cut: they are
         read, and what they had begun stands before our own write in the writer's queue."""
-        if not processes:
-            return
-        time.sleep(0.1)
         for process in processes:
-            self.ask(self._readers[process], Command("UNSUBSCRIBE", "missing", "missing"))
+            for _ in range(2):  # a message may still have been on its way to the store
+                time.sleep(0.1)
+                self.ask(self._readers[process], Command("UNSUBSCRIBE", "missing", "missing"))
 
     def _end(self, step: Step) -> None:
         """End processes amid the step or after it, and start them again."""
@@ -583,7 +613,7 @@ class Walk:
             for session in self.sessions.values()
             if self.process_of(session.number) in signals and not session.gone
         ]
-        end = time.monotonic() + 15
+        end = time.monotonic() + 30
         while waiting := [session for session in mine if not session.gone]:
             check(time.monotonic() < end, f"{step.ends}: connections stay open")
             self._read(waiting, 1.0)
@@ -608,11 +638,9 @@ class Walk:
             if not (answer.is_ok and _is_harmless(command))
         ]
         if session.gone:
-            waiting = list(session.waiting)
-            pending = [one[1] if isinstance(one, tuple) else one for one in waiting]
             said += [
                 (command, None)
-                for command in pending
+                for command in session.unanswered
                 if not _is_harmless(command) and not any(command is lost for lost in unsent)
             ]
             session.waiting.clear()
@@ -729,10 +757,18 @@ class Walk:
         return self.state.boxes[selected[0]].messages
 
     def _hear(self) -> None:
-        """Let every session learn what it does not know, and compare it with what is there:
-        at once by NOOP, in a moment where news comes by events."""
+        """Let sessions learn what they do not know, and compare it with what is there: at
+        once by NOOP, in a moment where news comes by events.
+
+        Some of them, and all only now and then: who was not told of an expunge for long must
+        not take one message for another (T3, T5).
+        """
+        dice = random.Random(self.steps[-1].seed if self.steps else 0)
+        share = 1.0 if len(self.steps) % 10 == 0 else 0.3
         for session in self.sessions.values():
             if not isinstance(session, Session) or session.gone:
+                continue
+            if dice.random() > share and not session.idles:
                 continue
             expected = self._expected(session)
             if expected is None:
