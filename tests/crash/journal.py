@@ -75,7 +75,8 @@ class Journal:
         delivered: (account, tag) acknowledged by LMTP, which tells no UID.
         doubts: begun, and not acknowledged.
         used: each UID that was ever told -> the message that had it.
-        acknowledged: operations.
+        acknowledged: operations, by kind.
+        by_account: the same, by account.
     """
 
     path: Path
@@ -84,8 +85,10 @@ class Journal:
     doubts: list[Doubt] = attrs.Factory(list)
     used: dict[Place, int] = attrs.Factory(dict)
     acknowledged: Counter[str] = attrs.Factory(Counter)
+    by_account: Counter[str] = attrs.Factory(Counter)
     _validity: dict[tuple[str, str], int] = attrs.Factory(dict)
     _tag: int = 0
+    _ended: bool = False
     _lock: threading.Lock = attrs.Factory(threading.Lock)
     _file: int = attrs.field(init=False)
 
@@ -114,6 +117,10 @@ class Journal:
         """Note that the server said no: it may still be there, as after a lost connection."""
         self._write(f"refused {id(doubt):x} {why}")
 
+    def end(self) -> None:
+        """From now on nothing is a promise: what is acknowledged stays a doubt."""
+        self._ended = True
+
     def done(
         self,
         what: str,
@@ -134,8 +141,11 @@ class Journal:
         """
         self._write(f"done {what} {id(doubt):x} {placed} {delivered}")
         with self._lock:
+            if self._ended:
+                return
             self.doubts.remove(doubt)
             self.acknowledged[what] += 1
+            self.by_account[doubt.account] += 1
             for place in doubt.leaves:
                 del self.contents[place]
             for place, flags in doubt.marks.items():
@@ -174,6 +184,7 @@ class Journal:
     def check(self, site: Site, accounts: tuple[str, ...]) -> None:
         """Fail unless the running server has all that was acknowledged, each message whole,
         nothing that nobody put there, and no UID for two messages."""
+        self._ended = False
         for account in accounts:
             self._check_account(account, self._look(site, account))
 

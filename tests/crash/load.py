@@ -129,14 +129,16 @@ class Owner:
             raise
 
     def _flag(self, client: imaplib.IMAP4, places: list[Place], sign: str, flag: bytes) -> None:
-        if not places:
-            return
-        _answered(client.select(places[0].mailbox))
         before = {place: self.journal.contents[place].flags for place in places}
         marks = {
             place: flags | {flag} if sign == "+" else flags - {flag}
             for place, flags in before.items()
+            if (flag in flags) != (sign == "+")  # what changes nothing needs no disk
         }
+        if not marks:
+            return
+        places = list(marks)
+        _answered(client.select(places[0].mailbox))
         doubt = self.journal.begin(Doubt(self.account, marks=marks))
         with self._noted(doubt):
             item = f"{sign}FLAGS.SILENT"
@@ -197,7 +199,7 @@ def crew(site: Site, journal: Journal, dice: random.Random) -> list[Deliverer | 
 
 
 def load(
-    site: Site, journal: Journal, dice: random.Random, seconds: float, end: Callable[[], None]
+    site: Site, journal: Journal, dice: random.Random, seconds: float, end: Callable[[], object]
 ) -> None:
     """Let all clients work for some seconds, call `end` amid it, and wait for them.
 
