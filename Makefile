@@ -2,6 +2,7 @@
 # make test        every test, with branch coverage;  make test ARGS="tests/wire -x" for a part
 # make test-long   also those that take minutes
 # make crash       kills, power cuts, bad disks and clocks, at full size; as root, for mounting
+# make fuzz        every parser with a million inputs (N=1000), and what hostile mail costs
 # make check       ruff, mypy, who imports whom, citations
 # make format      what ruff can put right by itself
 # make bench       repeatable measurements
@@ -11,10 +12,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 JOBS   ?= 0
 ARGS   ?=
+N      ?= 1000000
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test test-long crash check format bench clean
+.PHONY: run test test-long crash fuzz check format bench clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/mailctl demo
@@ -29,6 +31,11 @@ crash: $(VENV)/installed-test
 	$(BIN)/python -m tests.crash --json build/crash.json $(ARGS)
 	$(BIN)/python -m pytest -n $(JOBS) --long tests/crash/test_power.py \
 	    tests/store/test_verify.py tests/store/test_repair.py tests/store/test_backup.py
+
+fuzz: $(VENV)/installed-test
+	@mkdir -p build
+	$(BIN)/python -m tests.fuzz --hostile --json build/hostile.json
+	$(BIN)/python -m tests.fuzz -n $(N) --json build/fuzz.json $(ARGS)
 
 check: $(VENV)/installed-check
 	$(BIN)/ruff check .

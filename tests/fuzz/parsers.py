@@ -1,0 +1,11 @@
+"""Every parser there is, by name."""
+
+from __future__ import annotations
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import files, imap, lmtp, mime, names
+
+TARGETS: dict[str, Target] = {
+    target.name: target for module in (imap, lmtp, mime, names, files) for target in module.TARGETS
+}
+"""Name to target."""
