@@ -16,6 +16,7 @@ from mailserver.service.config import ConfigurationError
 from mailserver.service.demo import HOST, Demo, Running, run
 from mailserver.service.listeners import StartFault
 from mailserver.service.logging import log_to_file
+from mailserver.service.wiring import use_monotonic_timers
 
 EX_UNAVAILABLE = 69
 
@@ -53,6 +54,7 @@ def demo(data: Path, port_base: int) -> None:
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
+    use_monotonic_timers(reactor)
     os.umask(0o077)  # S14
     try:
         made = Demo(data, port_base, reactor)

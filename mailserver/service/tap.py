@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from twisted.python import usage
 from mailserver import __version__
 from mailserver.service.config import ConfigurationError, Settings, find_config, load
 from mailserver.service.logging import TwistdLog, twistd_observer
-from mailserver.service.wiring import EX_CONFIG, Server, give_up
+from mailserver.service.wiring import EX_CONFIG, Server, give_up, use_monotonic_timers
 
 
 class Options(usage.Options):
@@ -98,9 +97,7 @@ def makeService(options: Options) -> IService:
     os.umask(0o077)  # S14
     take_all_descriptors()
     reactor: Any = the_reactor
-    # Twisted's timers follow the time of day: when that was set ahead, every session would be
-    # ended as idle, and when it was set back, none, and no timer would ring for long (R5).
-    reactor.seconds = time.monotonic
+    use_monotonic_timers(reactor)
     try:
         read = options.reader()
         return Server(read(), reactor, read, in_foreground=TwistdLog.in_foreground)

@@ -74,6 +74,16 @@ def give_up(text: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
+def use_monotonic_timers(reactor: Any) -> None:
+    """Have the reactor's timers not follow the time of day (R5).
+
+    Twisted's do: when the clock was set ahead, every session would be ended as idle, and
+    when it was set back, none, and no timer would ring for long. Call it before there are
+    timers, in a process that is only a server.
+    """
+    reactor.seconds = time.monotonic
+
+
 # -- what the options mean ------------------------------------------------------
 
 
