@@ -8,6 +8,7 @@ Folder names are in modified UTF-7. The time of arrival is the file's.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def _keyword_letters(folder: Path) -> dict[str, str]:
         return letters
     for line in lines:
         number, _, word = line.partition(" ")
-        if number.isdigit() and int(number) < 26 and word:
+        if re.fullmatch("[0-9]{1,2}", number) and int(number) < 26 and word:
             letters[chr(ord("a") + int(number))] = word
     return letters
 
