@@ -17,13 +17,13 @@ GROWTH = "growth: "
 
 
 def median(rounds: Sequence[Figures], row: str) -> float:
-    """The median of a row over the rounds."""
-    return statistics.median(figures[row] for figures in rounds)
+    """The median of a row over the rounds that have it."""
+    return statistics.median(figures[row] for figures in rounds if row in figures)
 
 
 def spread(rounds: Sequence[Figures], row: str) -> float:
     """Largest minus smallest, as a share of the median."""
-    values = [figures[row] for figures in rounds]
+    values = [figures[row] for figures in rounds if row in figures]
     return (max(values) - min(values)) / (statistics.median(values) or 1)
 
 
@@ -39,7 +39,7 @@ def table(rounds: Rounds) -> str:
         ratio = ""
         if len(medians) > 1 and all(medians):
             ours, theirs = medians[:2]
-            ratio = f"{ours / theirs if unit(row) == '/s' else theirs / ours:.2g}"
+            ratio = _figure(ours / theirs if unit(row) == "/s" else theirs / ours)
         spreads = " / ".join(f"{spread(rounds[label], row):.0%}" for label in labels)
         figures = " | ".join(_figure(value) for value in medians)
         lines.append(f"| {row} | {unit(row)} | {figures} | {ratio} | {spreads} |")

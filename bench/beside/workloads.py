@@ -232,7 +232,8 @@ def idling(peer: Peer) -> Figures:
     """Idlers, each on an INBOX of its own; deliveries to some, one after the other.
 
     The weight is what each of the last 70 % adds: before that, what is kept of accounts and
-    not of connections (open databases) fills up.
+    not of connections (open databases) fills up. Only the first time counts: a process keeps
+    what it once had.
     """
     idlers: list[Imap] = []
     first = peer.idlers * 3 // 10
@@ -280,11 +281,18 @@ def idling(peer: Peer) -> Figures:
         client.socket.close()
     selector.close()
     delays.sort()
-    return {
+    figures = {
         "IDLE push after the delivery's 250, p50": statistics.median(delays),
         "IDLE push after the delivery's 250, p99": delays[int(len(delays) * 0.99) - 1],
-        "memory of an idle connection": weight,
     }
+    if peer.pid not in _weighed:
+        _weighed.add(peer.pid)
+        figures["memory of an idle connection"] = weight
+    return figures
+
+
+_weighed: set[int] = set()
+"""Servers whose idle connections have been weighed."""
 
 
 def growing(peer: Peer) -> Figures:
@@ -312,7 +320,7 @@ def growing(peer: Peer) -> Figures:
 
 
 WORKLOADS: tuple[Callable[[Peer], Figures], ...] = (
-    connections, selecting, fetching, searching, changing, delivering, growing, idling,
+    idling, connections, selecting, fetching, searching, changing, delivering, growing,
 )  # fmt: skip
 
 PER_SECOND = ("login", "APPEND", "LMTP 8 KB")
