@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import files, imap, lmtp, mime, names
+from tests.fuzz.targets import files, imap, lmtp, mime, names, pop3
 
 TARGETS: dict[str, Target] = {
-    target.name: target for module in (imap, lmtp, mime, names, files) for target in module.TARGETS
+    target.name: target
+    for module in (imap, lmtp, pop3, mime, names, files)
+    for target in module.TARGETS
 }
 """Name to target."""
