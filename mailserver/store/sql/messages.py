@@ -98,8 +98,6 @@ OCTETS_OR_FILE = (
     "SELECT header, prefix_size, digest, rest FROM message LEFT JOIN octets ON message = id"
     " WHERE id = ?"
 )
-HEADERS = (
-    "SELECT id, header, header_size FROM message WHERE id IN (SELECT value FROM json_each(?))"
-)
+HEADERS = "SELECT id, header, header_size FROM message WHERE id IN (SELECT value FROM json_each(?))"
 NEXT_MESSAGES = "SELECT id FROM message WHERE id > ? ORDER BY id LIMIT ?"
 ALL_MESSAGES = "SELECT id FROM message"
