@@ -250,6 +250,8 @@ class _Check:
             try:
                 if text.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
                     raise sqlite3.DatabaseError("its pages are damaged")
+                if not text.execute("SELECT 1 FROM sqlite_master").fetchall():
+                    return 0  # begun when the power was cut; the server goes on with it
                 [(account, layout, done)] = text.execute("SELECT * FROM state").fetchall()
                 if account != self.account:
                     raise sqlite3.DatabaseError("it belongs to another account")
