@@ -226,6 +226,9 @@ def test_an_interrupted_import_ends_cleanly_and_goes_on(
     mailctl: Run, data: Path, tmp_path: Path
 ) -> None:
     mailctl("account", "add", "stop@example.org", "--no-password")
+    identifier = plain(mailctl("account", "show", "stop@example.org", "--json"))["id"]
+    [database] = data.rglob(f"{identifier}/mail.sqlite")
+    wal = database.with_name("mail.sqlite-wal")
     with (tmp_path / "box").open("wb") as file:
         for number in range(6_000):
             file.write(b"From a@b Tue Mar  5 10:11:12 2024\nSubject: %d\n\nx\n\n" % number)
@@ -234,10 +237,7 @@ def test_an_interrupted_import_ends_cleanly_and_goes_on(
          str(tmp_path / "box")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    identifier = plain(mailctl("account", "show", "stop@example.org", "--json"))["id"]
-    [database] = data.rglob(f"{identifier}/mail.sqlite")
-    wal = database.with_name("mail.sqlite-wal")
-    until = time.monotonic() + 20
+    until = time.monotonic() + 30
     while not (wal.exists() and wal.stat().st_size > 100_000) and time.monotonic() < until:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)

@@ -16,7 +16,7 @@ from tests.live.server import MAILCTL, Server
 from tests.live.test_imaplib import tls
 from tests.mailgen import message as generated
 
-SIZES = [pytest.param(1500, id="1500"), pytest.param(20_000, id="20000", marks=pytest.mark.long)]
+SIZES = [pytest.param(3000, id="3000"), pytest.param(20_000, id="20000", marks=pytest.mark.long)]
 
 
 def make_mbox(path: Path, count: int) -> None:
