@@ -37,6 +37,8 @@ SYSTEM_CONFIG = Path("/etc/mailserver") / CONFIG_FILE
 
 _MAX_FILE = 1024 * 1024
 _HEADER = "# Written by `mailctl configutil`; changes by hand are kept only until its next use.\n"
+# A key of a hundred parts: tomllib takes time and memory that grow with the parts' square.
+_DEEP_KEY = re.compile(r"""(?:[ \t]*+\.[ \t]*+["']?+[A-Za-z0-9_-]++["']?+){100}""")
 _TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 _TOML_END = re.compile(r" \(at end of document\)$")
 
@@ -236,7 +238,7 @@ def load(
     _take(on_command_line, _read(words, table, problems))
     data = Settings({**given, **on_command_line}, table)[options.DATA_DIRECTORY]
     overrides = here / data / OVERRIDES
-    if overrides.exists():
+    if os.path.exists(overrides):  # False too for a name that no file system takes
         _take(given, _read_file(overrides, Source.OVERRIDES, table, problems))
     given.update(on_command_line)
     given.setdefault(
@@ -353,6 +355,8 @@ def _read_file(
             problems.append(Problem(str(file), None, "", "is larger than 1 MiB"))
             return ()
         text = octets.decode("utf-8")
+        if _DEEP_KEY.search(text):
+            raise RecursionError
         values = list(_flat(tomllib.loads(text.removeprefix("\ufeff"))))
     except OSError as error:
         problems.append(Problem(str(file), None, "", error.strerror or "cannot be read"))
@@ -365,7 +369,7 @@ def _read_file(
         problems.append(_toml_problem(str(file), text, str(error)))
         return ()
     except (ValueError, RecursionError):  # a number of 5,000 digits, 1,000 lists in one another
-        reason = "has a number too long or brackets nested too deep to be read"
+        reason = "has a number too long, or keys or brackets nested too deep, to be read"
         problems.append(Problem(str(file), None, "", reason))
         return ()
     lines = key_lines(text)
