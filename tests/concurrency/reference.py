@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -469,8 +469,21 @@ def _fetch(turn: Turn) -> State:
     turn.accepted()
     if "BODY[" not in turn.command.text or turn.read_only:
         return turn.state
-    seen = attrs.evolve(turn.command, operation="+", flags=("\\Seen",))
+    uids = turn.command.uids
+    if turn.answer is not None:
+        # Those that it tells of. The others were seen when it looked; that another session
+        # takes the flag from one of them meanwhile does not undo the rest.
+        uids = tuple(uid for data in turn.answer.data for uid in _told_seen(data))
+    seen = attrs.evolve(turn.command, operation="+", flags=("\\Seen",), uids=uids)
     return turn.changed(store(turn.box.messages, seen))
+
+
+def _told_seen(data: r.Response) -> Iterator[int]:
+    """The UID of a FETCH response for octets that also tells flags."""
+    if isinstance(data, r.FetchData):
+        kinds = {type(item) for item in data.items}
+        if kinds >= {r.SectionItem, r.FlagsItem}:
+            yield from (item.uid for item in data.items if isinstance(item, r.UidItem))
 
 
 def _look(turn: Turn) -> State:
