@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tempfile
 from collections import defaultdict
 from collections.abc import Generator, Iterator
@@ -16,6 +17,11 @@ FLOORED = ("wire", "mime", "store", "server")
 """Parts of `mailserver` whose branch coverage may not fall below `--branch-floor`."""
 
 _coverage_lines = pytest.StashKey[list[str]]()
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Run in the background of a shell. Programs that tests interrupt would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
