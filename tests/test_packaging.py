@@ -70,9 +70,9 @@ def test_the_container_pins_by_hash() -> None:
 def test_shipped_configurations_are_right_and_want_tls_before_passwords(name: str) -> None:
     """SUN-11: what is shipped refuses passwords in clear."""
     settings = load(ROOT / "deploy" / name)
-    assert settings[options.IMAP_PLAINTEXT_MIN_CIPHER] == 1
-    assert settings[options.POP_PLAINTEXT_MIN_CIPHER] == 1
-    assert settings[options.TLS_CERTIFICATE] is not None
+    assert settings[options.imap.PLAINTEXT_MIN_CIPHER] == 1
+    assert settings[options.pop3.PLAINTEXT_MIN_CIPHER] == 1
+    assert settings[options.tls.CERTIFICATE] is not None
 
 
 def test_the_container_listens_where_its_image_says() -> None:
@@ -81,11 +81,11 @@ def test_the_container_listens_where_its_image_says() -> None:
     ports = {
         settings[option]
         for option in (
-            options.IMAP_PORT,
-            options.IMAP_SSL_PORT,
-            options.POP_PORT,
-            options.POP_SSL_PORT,
-            options.LMTP_PORT,
+            options.imap.PORT,
+            options.imap.SSL_PORT,
+            options.pop3.PORT,
+            options.pop3.SSL_PORT,
+            options.lmtp.PORT,
         )
     }
     image = (ROOT / "Dockerfile").read_text("utf-8")

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 import attrs
 
 from mailserver.service import options
-from mailserver.service.options import TABLE, Applies, Option, OptionTable
+from mailserver.service.options import TABLE
+from mailserver.service.options.option import Applies, Option, OptionTable
 from mailserver.service.toml_lines import key_lines, line_of
 
 T = TypeVar("T")
@@ -146,7 +147,7 @@ class Settings:
     @property
     def data(self) -> Path:
         """The data directory."""
-        return self[options.DATA_DIRECTORY]
+        return self[options.local.DATA_DIRECTORY]
 
     def source(self, option: Option[Any]) -> Source:
         """Where the value of an option comes from."""
@@ -236,15 +237,15 @@ def load(
     ]
     on_command_line: dict[tuple[str, str], Setting] = {}
     _take(on_command_line, _read(words, table, problems))
-    data = Settings({**given, **on_command_line}, table)[options.DATA_DIRECTORY]
+    data = Settings({**given, **on_command_line}, table)[options.local.DATA_DIRECTORY]
     overrides = here / data / OVERRIDES
     if os.path.exists(overrides):  # False too for a name that no file system takes
         _take(given, _read_file(overrides, Source.OVERRIDES, table, problems))
     given.update(on_command_line)
     given.setdefault(
-        (options.DATA_DIRECTORY.key, ""),
+        (options.local.DATA_DIRECTORY.key, ""),
         Setting(
-            options.DATA_DIRECTORY,
+            options.local.DATA_DIRECTORY,
             "",
             (here / file).parent / data if file is not None else here / data,
             Source.DEFAULT,
@@ -471,22 +472,22 @@ def _single(place: str, option: str, reason: str) -> ConfigurationError:
 # -- what does not go together --------------------------------------------------
 
 _PORTS: tuple[tuple[tuple[Option[bool], ...], Option[tuple[str, ...]], Option[int]], ...] = (
-    ((options.IMAP_ENABLE,), options.IMAP_ADDRESS, options.IMAP_PORT),
+    ((options.imap.ENABLE,), options.imap.ADDRESS, options.imap.PORT),
     (
-        (options.IMAP_ENABLE, options.IMAP_ENABLE_SSL_PORT),
-        options.IMAP_ADDRESS,
-        options.IMAP_SSL_PORT,
+        (options.imap.ENABLE, options.imap.ENABLE_SSL_PORT),
+        options.imap.ADDRESS,
+        options.imap.SSL_PORT,
     ),
-    ((options.POP_ENABLE,), options.POP_ADDRESS, options.POP_PORT),
+    ((options.pop3.ENABLE,), options.pop3.ADDRESS, options.pop3.PORT),
     (
-        (options.POP_ENABLE, options.POP_ENABLE_SSL_PORT),
-        options.POP_ADDRESS,
-        options.POP_SSL_PORT,
+        (options.pop3.ENABLE, options.pop3.ENABLE_SSL_PORT),
+        options.pop3.ADDRESS,
+        options.pop3.SSL_PORT,
     ),
     (
-        (options.LMTP_ENABLE, options.LMTP_ENABLE_TCP),
-        options.LMTP_ADDRESS,
-        options.LMTP_PORT,
+        (options.lmtp.ENABLE, options.lmtp.ENABLE_TCP),
+        options.lmtp.ADDRESS,
+        options.lmtp.PORT,
     ),
 )
 
@@ -506,14 +507,14 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
                 reason = f"port {number} is taken by {other.name} on the same address"
                 yield Problem(place, None, port.name, reason)
         used.setdefault(number, []).append((port, here))
-    if settings[options.TLS_KEY] is not None and settings[options.TLS_CERTIFICATE] is None:
-        reason = f"is of no use without {options.TLS_CERTIFICATE.name}"
-        yield Problem(place, None, options.TLS_KEY.name, reason)
-    threads = settings[options.WRITER_THREADS] + settings[options.AUTH_THREADS]
-    if threads > settings[options.IMAP_MAX_THREADS]:
-        names = f"{options.WRITER_THREADS.name} and {options.AUTH_THREADS.name}"
-        yield Problem(place, None, options.IMAP_MAX_THREADS.name, f"{names} are {threads} together")
-    before, after = options.THROTTLE_FIRST_DELAY, options.THROTTLE_MAX_DELAY
+    if settings[options.tls.KEY] is not None and settings[options.tls.CERTIFICATE] is None:
+        reason = f"is of no use without {options.tls.CERTIFICATE.name}"
+        yield Problem(place, None, options.tls.KEY.name, reason)
+    threads = settings[options.store.WRITER_THREADS] + settings[options.login.AUTH_THREADS]
+    if threads > settings[options.imap.MAX_THREADS]:
+        names = f"{options.store.WRITER_THREADS.name} and {options.login.AUTH_THREADS.name}"
+        yield Problem(place, None, options.imap.MAX_THREADS.name, f"{names} are {threads} together")
+    before, after = options.login.THROTTLE_FIRST_DELAY, options.login.THROTTLE_MAX_DELAY
     if settings[before] > settings[after]:
         yield Problem(place, None, before.name, f"must not be above {after.name}")
 

@@ -39,11 +39,11 @@ STATE_FILE: Final = "demo.json"
 PASSWORDS_FILE: Final = "demo-passwords.json"
 
 PORTS: Final = {
-    "imap": (o.IMAP_PORT, 143),
-    "imaps": (o.IMAP_SSL_PORT, 993),
-    "pop3": (o.POP_PORT, 110),
-    "pop3s": (o.POP_SSL_PORT, 995),
-    "lmtp": (o.LMTP_PORT, 24),
+    "imap": (o.imap.PORT, 143),
+    "imaps": (o.imap.SSL_PORT, 993),
+    "pop3": (o.pop3.PORT, 110),
+    "pop3s": (o.pop3.SSL_PORT, 995),
+    "lmtp": (o.lmtp.PORT, 24),
 }
 """Service -> option of its port, and its distance from the port base."""
 

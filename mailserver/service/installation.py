@@ -79,46 +79,46 @@ class InstallationSettings:
 
 def installation_settings(settings: Settings) -> InstallationSettings:
     """The part of the configuration that concerns the data directory."""
-    store_admins = settings[o.STORE_ADMINS]
-    trusted = settings[o.TRUSTED_HOSTS]
+    store_admins = settings[o.login.STORE_ADMINS]
+    trusted = settings[o.login.TRUSTED_HOSTS]
     return InstallationSettings(
         data=settings.data,
-        default_domain=settings[o.DEFAULT_DOMAIN],
-        login_separators=settings[o.LOGIN_SEPARATOR],
+        default_domain=settings[o.login.DEFAULT_DOMAIN],
+        login_separators=settings[o.login.LOGIN_SEPARATOR],
         store_admins=frozenset(store_admins),
         limits=StoreLimits(
-            max_message_size=settings[o.MAX_MESSAGE_SIZE],
-            mailboxes=settings[o.MAX_MAILBOXES],
-            subscriptions=settings[o.MAX_SUBSCRIPTIONS],
-            keywords=settings[o.MAX_KEYWORDS],
-            tombstones=settings[o.MAX_TOMBSTONES],
-            messages_per_append=settings[o.MAX_APPENDED],
+            max_message_size=settings[o.store.MAX_MESSAGE_SIZE],
+            mailboxes=settings[o.store.MAX_MAILBOXES],
+            subscriptions=settings[o.store.MAX_SUBSCRIPTIONS],
+            keywords=settings[o.store.MAX_KEYWORDS],
+            tombstones=settings[o.store.MAX_TOMBSTONES],
+            messages_per_append=settings[o.store.MAX_APPENDED],
         ),
-        writers=settings[o.WRITER_THREADS],
+        writers=settings[o.store.WRITER_THREADS],
         throttle=ThrottleLimits(
-            first_delay=settings[o.THROTTLE_FIRST_DELAY],
-            max_delay=settings[o.THROTTLE_MAX_DELAY],
-            window=settings[o.THROTTLE_WINDOW],
-            max_wait=settings[o.THROTTLE_MAX_WAIT],
-            max_entries=settings[o.THROTTLE_ENTRIES],
+            first_delay=settings[o.login.THROTTLE_FIRST_DELAY],
+            max_delay=settings[o.login.THROTTLE_MAX_DELAY],
+            window=settings[o.login.THROTTLE_WINDOW],
+            max_wait=settings[o.login.THROTTLE_MAX_WAIT],
+            max_entries=settings[o.login.THROTTLE_ENTRIES],
             trusted=Networks.of(trusted),
         ),
         hashes=HashParameters(
-            time_cost=settings[o.ARGON2_TIME],
-            memory_cost=settings[o.ARGON2_MEMORY] // 1024,
-            parallelism=settings[o.ARGON2_PARALLELISM],
-            scram_iterations=settings[o.SCRAM_ITERATIONS],
-            scram_sha1=settings[o.SCRAM_SHA1],
+            time_cost=settings[o.login.ARGON2_TIME],
+            memory_cost=settings[o.login.ARGON2_MEMORY] // 1024,
+            parallelism=settings[o.login.ARGON2_PARALLELISM],
+            scram_iterations=settings[o.login.SCRAM_ITERATIONS],
+            scram_sha1=settings[o.login.SCRAM_SHA1],
         ),
-        hash_threads=settings[o.AUTH_THREADS],
-        hashes_waiting=settings[o.AUTH_QUEUE],
-        hashes_waiting_per_client=settings[o.AUTH_QUEUE_PER_ADDRESS],
-        remembered=settings[o.AUTH_REMEMBERED],
-        remembered_for=settings[o.AUTH_REMEMBERED_FOR],
+        hash_threads=settings[o.login.AUTH_THREADS],
+        hashes_waiting=settings[o.login.AUTH_QUEUE],
+        hashes_waiting_per_client=settings[o.login.AUTH_QUEUE_PER_ADDRESS],
+        remembered=settings[o.login.AUTH_REMEMBERED],
+        remembered_for=settings[o.login.AUTH_REMEMBERED_FOR],
         coverage=coverage(
-            settings[o.NOTIFY_PLUGIN],
-            settings[o.NOTIFY_NONE_INBOX],
-            settings[o.NOTIFY_ENS_EVENT_KEY],
+            settings[o.events.NOTIFY_PLUGIN],
+            settings[o.events.NOTIFY_NONE_INBOX],
+            settings[o.events.NOTIFY_ENS_EVENT_KEY],
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The server as one Twisted service: what the options mean, what starts and stops when.
+"""The server as one Twisted service: what starts and stops when.
 
 Order of a start: keys are read and ports bound while there are privileges
 (`privilegedStartService`), everything else after twistd has forked and dropped them
@@ -8,12 +8,10 @@ to the sessions, which finish what they are amid, then the databases (R18).
 
 from __future__ import annotations
 
-import ipaddress
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -26,35 +24,36 @@ from twisted.python.failure import Failure
 
 from mailserver import __version__
 from mailserver.errors import MailError
-from mailserver.model.networks import Networks
 from mailserver.server.connection import Connection
 from mailserver.server.imap.commands import MODULES
 from mailserver.server.imap.protocol import ImapFactory
 from mailserver.server.imap.registry import Registry
 from mailserver.server.imap.session import Services
-from mailserver.server.imap.settings import ImapSettings
 from mailserver.server.lmtp.protocol import LmtpFactory
-from mailserver.server.lmtp.session import LmtpSettings
 from mailserver.server.pop3.maildrop import Endings
 from mailserver.server.pop3.protocol import Pop3Factory
 from mailserver.server.pop3.session import Services as Pop3Services
-from mailserver.server.pop3.settings import Pop3Settings
 from mailserver.service import options as o
-from mailserver.service.config import ConfigurationError, Problem, Settings
+from mailserver.service.config import ConfigurationError, Settings
 from mailserver.service.installation import Installation, installation_settings
 from mailserver.service.listeners import (
     Listener,
     StartFault,
-    TcpListener,
-    UnixListener,
-    everywhere,
 )
 from mailserver.service.logging import set_level
-from mailserver.service.monitor import SessionLimits, SessionMonitor
-from mailserver.service.options import Applies, Option
-from mailserver.service.tls import CertificateFault, ServerTls
-from mailserver.wire.imap.reader import Limits
-from mailserver.wire.lmtp.grammar import Leniency
+from mailserver.service.monitor import SessionMonitor
+from mailserver.service.options.option import Applies
+from mailserver.service.parts import (
+    imap_settings,
+    listeners,
+    lmtp_settings,
+    load_tls,
+    pop3_settings,
+    session_limits,
+    tls_error,
+    warnings,
+)
+from mailserver.service.tls import CertificateFault
 
 # Seconds that a client has, at a stop, to take our goodbye. TLS would wait for its answer to
 # the closing of the connection, which a client that is not reading never gives.
@@ -82,201 +81,6 @@ def use_monotonic_timers(reactor: Any) -> None:
     timers, in a process that is only a server.
     """
     reactor.seconds = time.monotonic
-
-
-# -- what the options mean ------------------------------------------------------
-
-
-def imap_settings(settings: Settings) -> ImapSettings:
-    """The part that concerns IMAP."""
-    return ImapSettings(
-        banner=settings[o.IMAP_BANNER] or ImapSettings().banner,
-        plaintext_min_cipher=settings[o.IMAP_PLAINTEXT_MIN_CIPHER],
-        before_login=Limits(
-            line=settings[o.IMAP_MAX_LINE_BEFORE_LOGIN],
-            literal=settings[o.IMAP_MAX_LITERAL_BEFORE_LOGIN],
-            command=settings[o.IMAP_MAX_COMMAND_BEFORE_LOGIN],
-            literals=settings[o.IMAP_MAX_LITERALS_BEFORE_LOGIN],
-        ),
-        after_login=Limits(
-            line=settings[o.IMAP_MAX_LINE],
-            literal=settings[o.IMAP_MAX_LITERAL],
-            command=settings[o.IMAP_MAX_COMMAND],
-            literals=settings[o.IMAP_MAX_LITERALS],
-        ),
-        nesting_before_login=settings[o.IMAP_MAX_NESTING_BEFORE_LOGIN],
-        nesting_after_login=settings[o.IMAP_MAX_NESTING],
-        bad_before_login=settings[o.IMAP_MAX_BAD_BEFORE_LOGIN],
-        bad_after_login=settings[o.IMAP_MAX_BAD],
-        login_timeout=settings[o.IMAP_LOGIN_TIMEOUT],
-        idle_timeout=settings[o.IMAP_IDLE_TIMEOUT],
-        write_timeout=settings[o.IMAP_WRITE_TIMEOUT],
-        idle_notify_interval=settings[o.IMAP_IDLE_NOTIFY_INTERVAL],
-        working_interval=settings[o.IMAP_WORKING_INTERVAL],
-        auth_response=settings[o.IMAP_MAX_AUTH_RESPONSE],
-        input_buffer=settings[o.IMAP_INPUT_BUFFER],
-        disabled_capabilities=frozenset(
-            name.encode("ascii") for name in settings[o.IMAP_DISABLED_CAPABILITIES]
-        ),
-        workarounds=settings[o.IMAP_WORKAROUNDS],
-        trace=settings[o.IMAP_TRACE],
-    )
-
-
-def pop3_settings(settings: Settings) -> Pop3Settings:
-    """The part that concerns POP3."""
-    return Pop3Settings(
-        banner=settings[o.POP_BANNER] or Pop3Settings().banner,
-        plaintext_min_cipher=settings[o.POP_PLAINTEXT_MIN_CIPHER],
-        max_line=settings[o.POP_MAX_LINE],
-        auth_response=settings[o.POP_MAX_AUTH_RESPONSE],
-        bad_before_login=settings[o.POP_MAX_BAD_BEFORE_LOGIN],
-        bad_after_login=settings[o.POP_MAX_BAD],
-        login_timeout=settings[o.POP_LOGIN_TIMEOUT],
-        idle_timeout=settings[o.POP_IDLE_TIMEOUT],
-        write_timeout=settings[o.POP_WRITE_TIMEOUT],
-        input_buffer=settings[o.POP_INPUT_BUFFER],
-        set_seen=settings[o.POP_SET_SEEN],
-        workarounds=settings[o.POP_WORKAROUNDS],
-    )
-
-
-def lmtp_settings(settings: Settings) -> LmtpSettings:
-    """The part that concerns LMTP."""
-    return LmtpSettings(
-        hostname=settings[o.HOSTNAME] or socket.gethostname(),
-        banner=settings[o.LMTP_BANNER] or LmtpSettings("").banner,
-        max_recipients=settings[o.LMTP_MAX_RECIPIENTS],
-        max_line=settings[o.LMTP_MAX_LINE],
-        max_bad_commands=settings[o.LMTP_MAX_BAD],
-        lhlo_timeout=settings[o.LMTP_LHLO_TIMEOUT],
-        idle_timeout=settings[o.LMTP_IDLE_TIMEOUT],
-        message_timeout=settings[o.LMTP_MESSAGE_TIMEOUT],
-        write_timeout=settings[o.LMTP_WRITE_TIMEOUT],
-        over_quota_is_temporary=settings[o.LMTP_OVER_QUOTA] == "temporary",
-        leniency=Leniency(
-            whitespace_before_path="whitespace-before-path" in settings[o.LMTP_WORKAROUNDS],
-            mailbox_for_path="mailbox-for-path" in settings[o.LMTP_WORKAROUNDS],
-        ),
-    )
-
-
-def session_limits(settings: Settings) -> SessionLimits:
-    """How many sessions there may be."""
-    trusted = settings[o.TRUSTED_HOSTS]
-    return SessionLimits(
-        per_service={
-            "imap": settings[o.IMAP_MAX_SESSIONS],
-            "pop3": settings[o.POP_MAX_SESSIONS],
-            "lmtp": settings[o.LMTP_MAX_SESSIONS],
-        },
-        per_user=settings[o.MAX_SESSIONS_PER_USER],
-        per_address=settings[o.MAX_SESSIONS_PER_ADDRESS],
-        trusted=Networks.of(trusted),
-    )
-
-
-@attrs.frozen
-class _WithLogin:
-    """The options of a service in which people log in."""
-
-    name: str
-    title: str
-    enable: Option[bool]
-    address: Option[tuple[str, ...]]
-    port: Option[int]
-    enable_ssl_port: Option[bool]
-    ssl_port: Option[int]
-    plaintext_min_cipher: Option[int]
-
-
-_WITH_LOGIN: Final = (
-    _WithLogin(
-        "imap",
-        "IMAP",
-        o.IMAP_ENABLE,
-        o.IMAP_ADDRESS,
-        o.IMAP_PORT,
-        o.IMAP_ENABLE_SSL_PORT,
-        o.IMAP_SSL_PORT,
-        o.IMAP_PLAINTEXT_MIN_CIPHER,
-    ),
-    _WithLogin(
-        "pop3",
-        "POP3",
-        o.POP_ENABLE,
-        o.POP_ADDRESS,
-        o.POP_PORT,
-        o.POP_ENABLE_SSL_PORT,
-        o.POP_SSL_PORT,
-        o.POP_PLAINTEXT_MIN_CIPHER,
-    ),
-)
-
-
-def listeners(settings: Settings, has_tls: bool) -> Iterator[Listener]:
-    """The sockets to listen on; the TLS ports only with a certificate (SUN-3, SUN-4)."""
-    for service in _WITH_LOGIN:
-        if not settings[service.enable]:
-            continue
-        for address in settings[service.address] or everywhere():
-            port = service.port
-            yield TcpListener(service.name, address, settings[port], port.name)
-            if settings[service.enable_ssl_port] and has_tls:
-                port = service.ssl_port
-                yield TcpListener(f"{service.name}s", address, settings[port], port.name)
-    if settings[o.LMTP_ENABLE]:
-        if settings[o.LMTP_ENABLE_TCP]:
-            for address in settings[o.LMTP_ADDRESS] or everywhere():
-                yield TcpListener("lmtp", address, settings[o.LMTP_PORT], o.LMTP_PORT.name)
-        path = settings[o.LMTP_UNIX_SOCKET]
-        if path is not None:
-            mode = int(settings[o.LMTP_UNIX_MODE], 8)
-            yield UnixListener("lmtp", path, mode, o.LMTP_UNIX_SOCKET.name)
-
-
-def load_tls(settings: Settings) -> ServerTls | None:
-    """Read certificate and key, None where none is configured.
-
-    Raises:
-        ConfigurationError: naming option, file and reason.
-    """
-    certificate, key = settings[o.TLS_CERTIFICATE], settings[o.TLS_KEY]
-    if certificate is None:
-        return None
-    try:
-        return ServerTls(certificate, key or certificate, settings[o.TLS_MINIMUM_VERSION])
-    except CertificateFault as fault:
-        raise _tls_error(settings, fault) from fault
-
-
-def _tls_error(settings: Settings, fault: CertificateFault) -> ConfigurationError:
-    is_key = fault.is_key and settings[o.TLS_KEY] is not None
-    option = o.TLS_KEY if is_key else o.TLS_CERTIFICATE
-    return ConfigurationError([Problem(str(fault.file), None, option.name, fault.reason)])
-
-
-def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
-    """What an administrator should know about a configuration that works."""
-    events = installation_settings(settings).coverage
-    if not events.all_mailboxes:
-        yield f"IDLE is not offered: {events.reason}"  # SUN-51
-    for service in _WITH_LOGIN:
-        if not settings[service.enable]:
-            continue
-        addresses = settings[service.address]
-        is_local = all(ipaddress.ip_address(address).is_loopback for address in addresses)
-        option = service.plaintext_min_cipher
-        if settings[option] == 0 and not (addresses and is_local):
-            yield (  # SUN-11
-                f"passwords may cross the network in clear: {option.name} is 0 and"
-                f" {service.title} listens beyond this host; 1 asks for TLS first"
-            )
-        if not has_tls and settings[option] > 0:
-            yield (
-                f"nobody can log in: {option.name} asks for TLS and there is no"
-                f" {o.TLS_CERTIFICATE.name}"
-            )
 
 
 # -- the service ------------------------------------------------------------------
@@ -318,7 +122,7 @@ class Server(Service):
         self._in_foreground = in_foreground
         self._tls = load_tls(settings)
         self._registry = Registry.collect(MODULES)
-        set_level(settings[o.LOG_LEVEL])
+        set_level(settings[o.local.LOG_LEVEL])
         self._listeners: list[Listener] = []
         self._factories: dict[str, ImapFactory | Pop3Factory | LmtpFactory] = {}
         self._endings = Endings()
@@ -466,7 +270,7 @@ class Server(Service):
             await listener.stop()
         for session in self.monitor.sessions():
             session.disconnect("server is shutting down")
-        timeout = self._settings[o.SHUTDOWN_TIMEOUT]
+        timeout = self._settings[o.local.SHUTDOWN_TIMEOUT]
         grace = min(_CLOSE_GRACE, timeout)
         if not await self._all_closed(grace) and not await self._all_closed(timeout - grace):
             left = len(list(self.monitor.sessions()))
@@ -513,12 +317,12 @@ class Server(Service):
         assert self._reread is not None
         try:
             settings = self._reread()
-            certificate, key = settings[o.TLS_CERTIFICATE], settings[o.TLS_KEY]
+            certificate, key = settings[o.tls.CERTIFICATE], settings[o.tls.KEY]
             if self._tls is not None and certificate is not None:
                 try:
                     self._tls.reload(certificate, key or certificate)
                 except CertificateFault as fault:
-                    raise _tls_error(settings, fault) from fault
+                    raise tls_error(settings, fault) from fault
         except ConfigurationError as error:
             for problem in error.problems:
                 self.log.error("not reloaded: {problem}", problem=str(problem))
@@ -529,7 +333,7 @@ class Server(Service):
             if option.applies is Applies.RESTART
         ]
         if (certificate is None) != (self._tls is None):  # a listener and STARTTLS more or less
-            waiting.append(o.TLS_CERTIFICATE.name)
+            waiting.append(o.tls.CERTIFICATE.name)
         if waiting:
             self.log.emit(
                 LogLevel.warn, "only a restart brings: {options}", options=", ".join(waiting)
@@ -539,7 +343,7 @@ class Server(Service):
         self.log.info("configuration and certificate reloaded")
 
     def _apply(self, settings: Settings) -> None:
-        set_level(settings[o.LOG_LEVEL])
+        set_level(settings[o.local.LOG_LEVEL])
         self.monitor.limits = session_limits(settings)
         if self.installation is not None:
             self.installation.apply(installation_settings(settings))

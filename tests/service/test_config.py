@@ -26,7 +26,8 @@ from mailserver.service.kinds import (
     show_size,
     size,
 )
-from mailserver.service.options import MASK, TABLE, Applies, Option, OptionTable
+from mailserver.service.options import TABLE
+from mailserver.service.options.option import MASK, Applies, Option, OptionTable
 from mailserver.service.toml_lines import key_lines, line_of
 
 
@@ -122,18 +123,18 @@ KINDS: list[tuple[Kind[object], object, object]] = [
     (duration(0), "2 h", 7200.0),
     (duration(0), "500ms", 0.5),
     (duration(0), "1d", 86400.0),
-    (options.IMAP_ADDRESS.kind, "127.0.0.1, ::1", ("127.0.0.1", "::1")),
-    (options.IMAP_ADDRESS.kind, ["0:0:0:0:0:0:0:1"], ("::1",)),
-    (options.IMAP_ADDRESS.kind, "", ()),
-    (options.TRUSTED_HOSTS.kind, ["192.0.2.0/24"], ("192.0.2.0/24",)),
-    (options.IMAP_DISABLED_CAPABILITIES.kind, "condstore", ("CONDSTORE",)),
-    (options.LMTP_WORKAROUNDS.kind, ["Mailbox-For-Path"], ("mailbox-for-path",)),  # T55
-    (options.STORE_ADMINS.kind, "Root@Example.ORG", ("root@example.org",)),  # SUN-14
-    (options.DEFAULT_DOMAIN.kind, "B\u00fccher.Example", "xn--bcher-kva.example"),
-    (options.LOG_LEVEL.kind, "WARN", "warn"),
-    (options.TLS_KEY.kind, "key.pem", Path("/base/key.pem")),
-    (options.TLS_KEY.kind, "/etc/key.pem", Path("/etc/key.pem")),
-    (options.TLS_KEY.kind, "", None),
+    (options.imap.ADDRESS.kind, "127.0.0.1, ::1", ("127.0.0.1", "::1")),
+    (options.imap.ADDRESS.kind, ["0:0:0:0:0:0:0:1"], ("::1",)),
+    (options.imap.ADDRESS.kind, "", ()),
+    (options.login.TRUSTED_HOSTS.kind, ["192.0.2.0/24"], ("192.0.2.0/24",)),
+    (options.imap.DISABLED_CAPABILITIES.kind, "condstore", ("CONDSTORE",)),
+    (options.lmtp.WORKAROUNDS.kind, ["Mailbox-For-Path"], ("mailbox-for-path",)),  # T55
+    (options.login.STORE_ADMINS.kind, "Root@Example.ORG", ("root@example.org",)),  # SUN-14
+    (options.login.DEFAULT_DOMAIN.kind, "B\u00fccher.Example", "xn--bcher-kva.example"),
+    (options.local.LOG_LEVEL.kind, "WARN", "warn"),
+    (options.tls.KEY.kind, "key.pem", Path("/base/key.pem")),
+    (options.tls.KEY.kind, "/etc/key.pem", Path("/etc/key.pem")),
+    (options.tls.KEY.kind, "", None),
 ]
 
 
@@ -154,8 +155,8 @@ def test_what_kinds_take(kind: Kind[object], written: object, value: object) -> 
         (integer(1, 9), 1.0, "whole number"),
         (integer(0, 9), True, "whole number"),
         (integer(0, 9), "9" * 5000, "whole number"),
-        (options.IMAP_PORT.kind, 65536, "65535"),
-        (options.LMTP_PORT.kind, 25, "RFC 2033"),  # T46
+        (options.imap.PORT.kind, 65536, "65535"),
+        (options.lmtp.PORT.kind, 25, "RFC 2033"),  # T46
         (size(1), "-1", "octets"),
         (size(1), "1XiB", "octets"),
         (size(1024), 1023, "at least 1KiB"),
@@ -165,24 +166,24 @@ def test_what_kinds_take(kind: Kind[object], written: object, value: object) -> 
         (duration(0), "soon", "30min"),
         (duration(0), False, "30min"),
         (duration(0, 60), "2min", "at most 1min"),
-        (options.IMAP_IDLE_TIMEOUT.kind, "29min", "at least 30min"),  # SUN-33, T34
-        (options.LMTP_IDLE_TIMEOUT.kind, "299", "at least 5min"),
-        (options.LMTP_MAX_RECIPIENTS.kind, 99, "100"),
-        (options.IMAP_BANNER.kind, "two\nlines", "one line"),
-        (options.IMAP_BANNER.kind, "x" * 1001, "1000"),
-        (options.IMAP_BANNER.kind, 5, "text"),
-        (options.IMAP_ADDRESS.kind, ["localhost"], "not an IP address"),
-        (options.IMAP_ADDRESS.kind, [5], "text"),
-        (options.IMAP_ADDRESS.kind, 5, "list of IP addresses"),
-        (options.TRUSTED_HOSTS.kind, "10.0.0.1/8", "host bits"),
-        (options.LMTP_WORKAROUNDS.kind, "outlook", "none of: whitespace-before-path"),
-        (options.STORE_ADMINS.kind, "root", "with its domain"),
-        (options.IMAP_DISABLED_CAPABILITIES.kind, ["A B"], "not the name of a capability"),
-        (options.IMAP_NUM_PROCESSES.kind, 2, "one process"),  # SUN-31
-        (options.DEFAULT_DOMAIN.kind, "a..b", "domain"),
-        (options.LMTP_OVER_QUOTA.kind, "never", "temporary, permanent"),
-        (options.DATA_DIRECTORY.kind, "", "directory"),
-        (options.SCRAM_ITERATIONS.kind, 4095, "4096"),
+        (options.imap.IDLE_TIMEOUT.kind, "29min", "at least 30min"),  # SUN-33, T34
+        (options.lmtp.IDLE_TIMEOUT.kind, "299", "at least 5min"),
+        (options.lmtp.MAX_RECIPIENTS.kind, 99, "100"),
+        (options.imap.BANNER.kind, "two\nlines", "one line"),
+        (options.imap.BANNER.kind, "x" * 1001, "1000"),
+        (options.imap.BANNER.kind, 5, "text"),
+        (options.imap.ADDRESS.kind, ["localhost"], "not an IP address"),
+        (options.imap.ADDRESS.kind, [5], "text"),
+        (options.imap.ADDRESS.kind, 5, "list of IP addresses"),
+        (options.login.TRUSTED_HOSTS.kind, "10.0.0.1/8", "host bits"),
+        (options.lmtp.WORKAROUNDS.kind, "outlook", "none of: whitespace-before-path"),
+        (options.login.STORE_ADMINS.kind, "root", "with its domain"),
+        (options.imap.DISABLED_CAPABILITIES.kind, ["A B"], "not the name of a capability"),
+        (options.imap.NUM_PROCESSES.kind, 2, "one process"),  # SUN-31
+        (options.login.DEFAULT_DOMAIN.kind, "a..b", "domain"),
+        (options.lmtp.OVER_QUOTA.kind, "never", "temporary, permanent"),
+        (options.local.DATA_DIRECTORY.kind, "", "directory"),
+        (options.login.SCRAM_ITERATIONS.kind, 4095, "4096"),
     ],
 )
 def test_what_kinds_refuse_and_why(kind: Kind[object], written: object, reason: str) -> None:
@@ -219,9 +220,9 @@ def test_an_option_may_be_written_in_full_or_in_tables(
     write: Callable[[str], Path], text: str
 ) -> None:
     settings = load(write(text))
-    assert settings[options.IMAP_PORT] == 1143
-    assert settings.source(options.IMAP_PORT) is Source.FILE
-    assert settings.source(options.IMAP_SSL_PORT) is Source.DEFAULT
+    assert settings[options.imap.PORT] == 1143
+    assert settings.source(options.imap.PORT) is Source.FILE
+    assert settings.source(options.imap.SSL_PORT) is Source.DEFAULT
 
 
 def test_everything_wrong_is_told_at_once_with_line_and_nearest_name(
@@ -334,11 +335,11 @@ def test_names_that_begin_with_another_name_need_quotes_and_the_error_says_so(
             '"local.store.notifyplugin.noneinbox.enable" = false\n'
         )
     )
-    assert not settings[options.NOTIFY_NONE_INBOX]
+    assert not settings[options.events.NOTIFY_NONE_INBOX]
 
 
 def test_tables_that_are_only_headers_are_nothing(write: Callable[[str], Path]) -> None:
-    assert load(write("[service]\n[service.imap]\n"))[options.IMAP_PORT] == 143
+    assert load(write("[service]\n[service.imap]\n"))[options.imap.PORT] == 143
 
 
 def test_one_port_on_two_addresses_is_no_contradiction(write: Callable[[str], Path]) -> None:
@@ -367,7 +368,7 @@ def test_paths_start_at_the_file_they_are_written_in(
     write: Callable[[str], Path], tmp_path: Path
 ) -> None:
     settings = load(write('tls.certificate = "tls/cert.pem"\nlocal.datadirectory = "data"\n'))
-    assert settings[options.TLS_CERTIFICATE] == tmp_path / "tls/cert.pem"
+    assert settings[options.tls.CERTIFICATE] == tmp_path / "tls/cert.pem"
     assert settings.data == tmp_path / "data"
     assert load(write("")).data == tmp_path / "var"
 
@@ -380,14 +381,14 @@ def test_command_line_then_overrides_then_file_then_default(  # SUN-6
 ) -> None:
     file = write('local.datadirectory = "."\nservice.imap.port = 1\nservice.imap.sslport = 1993\n')
     (tmp_path / "overrides.toml").write_text('"service.imap.port" = 2\n')
-    assert load(file)[options.IMAP_PORT] == 2
+    assert load(file)[options.imap.PORT] == 2
     settings = load(file, {"SERVICE.imap.port": "3"})
-    assert settings[options.IMAP_PORT] == 3
-    assert settings.source(options.IMAP_PORT) is Source.COMMAND_LINE
-    assert settings[options.IMAP_SSL_PORT] == 1993
+    assert settings[options.imap.PORT] == 3
+    assert settings.source(options.imap.PORT) is Source.COMMAND_LINE
+    assert settings[options.imap.SSL_PORT] == 1993
     (tmp_path / "overrides.toml").unlink()
-    assert load(file)[options.IMAP_PORT] == 1
-    assert load(None)[options.IMAP_PORT] == 143
+    assert load(file)[options.imap.PORT] == 1
+    assert load(None)[options.imap.PORT] == 143
 
 
 def test_the_data_directory_of_the_command_line_has_the_overrides_that_count(
@@ -398,7 +399,7 @@ def test_the_data_directory_of_the_command_line_has_the_overrides_that_count(
     (other / "overrides.toml").write_text('"service.imap.port" = 9\n')
     settings = load(write('local.datadirectory = "here"\n'), {"local.datadirectory": str(other)})
     assert settings.data == other
-    assert settings[options.IMAP_PORT] == 9
+    assert settings[options.imap.PORT] == 9
 
 
 def test_errors_on_the_command_line_and_in_overrides_name_the_place(
@@ -418,7 +419,7 @@ def test_errors_on_the_command_line_and_in_overrides_name_the_place(
 def test_what_a_reload_changes_is_known(write: Callable[[str], Path]) -> None:
     before = load(write("service.imap.banner = 'a'\nservice.imap.port = 1\n"))
     after = load(write("service.imap.banner = 'b'\nservice.imap.port = 1\n"))
-    assert before.changed(after) == [options.IMAP_BANNER]
+    assert before.changed(after) == [options.imap.BANNER]
     assert after.changed(after) == []
 
 
@@ -444,12 +445,12 @@ def test_set_overrides_are_kept_apart_read_back_and_taken_away(tmp_path: Path) -
     assert stat.S_IMODE(file.stat().st_mode) == 0o600  # S14
     assert file.read_text("utf-8").count("\n") == 9
     settings = load(None, line)
-    assert settings.source(options.IMAP_PORT) is Source.OVERRIDES
-    assert settings[options.STORE_ADMINS] == ("root@example.org", "adm@example.org")
+    assert settings.source(options.imap.PORT) is Source.OVERRIDES
+    assert settings[options.login.STORE_ADMINS] == ("root@example.org", "adm@example.org")
     config.set_override(tmp_path, "service.imap.port", None)
     config.set_override(tmp_path, "service.imap.port", None)
-    assert load(None, line)[options.IMAP_PORT] == 143
-    assert load(None, line)[options.IMAP_IDLE_TIMEOUT] == 3600
+    assert load(None, line)[options.imap.PORT] == 143
+    assert load(None, line)[options.imap.IDLE_TIMEOUT] == 3600
 
 
 def test_a_wrong_override_changes_nothing(tmp_path: Path) -> None:
@@ -534,7 +535,7 @@ def test_the_listing_tells_everything_of_every_option(write: Callable[[str], Pat
 SECRET = Option("proxy.adminpass", TEXT, "", "a secret", per_host=True, is_secret=True)
 PLAIN = Option("proxy.imapport", integer(1, 9), 1, "a number", per_host=True)
 BARE = Option("bare.option", integer(1, 9), 1, "without hosts")
-SMALL = OptionTable([SECRET, PLAIN, BARE, options.DATA_DIRECTORY])
+SMALL = OptionTable([SECRET, PLAIN, BARE, options.local.DATA_DIRECTORY])
 
 
 def small(write: Callable[[str], Path], text: str) -> Settings:

@@ -14,15 +14,15 @@ from twisted.trial.unittest import TestCase
 from mailserver.errors import MailError
 from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Settings, load
-from mailserver.service.installation import Installation, InstallationSettings
+from mailserver.service.installation import (
+    Installation,
+    InstallationSettings,
+    installation_settings,
+)
 from mailserver.service.listeners import StartFault, TcpListener, UnixListener, everywhere
 from mailserver.service.logging import filtered, set_level
-from mailserver.service.tap import Options
-from mailserver.service.tls import ensure_self_signed
-from mailserver.service.wiring import (
-    Server,
+from mailserver.service.parts import (
     imap_settings,
-    installation_settings,
     listeners,
     lmtp_settings,
     load_tls,
@@ -30,6 +30,9 @@ from mailserver.service.wiring import (
     session_limits,
     warnings,
 )
+from mailserver.service.tap import Options
+from mailserver.service.tls import ensure_self_signed
+from mailserver.service.wiring import Server
 
 
 def settings(**options: str) -> Settings:
@@ -242,7 +245,7 @@ def test_options_on_the_command_line_win() -> None:
     options = Options()
     options["config"] = None
     options.opt_option("service.IMAP.port=1143")
-    assert options.reader()()[o.IMAP_PORT] == 1143
+    assert options.reader()()[o.imap.PORT] == 1143
 
 
 def test_the_log_keeps_to_its_level() -> None:
@@ -376,14 +379,14 @@ class Life(TestCase):
         self.assertEqual(server._factories["pop3"].services.settings.banner, "changed too")
         self.assertEqual(server._factories["lmtp"].settings.max_recipients, 100)
         [named] = [event["options"] for event in events if "options" in event]
-        self.assertEqual(named, o.IMAP_PORT.name)
+        self.assertEqual(named, o.imap.PORT.name)
 
         # TLS where there was none is a new listener, which a reload does not bring.
         files = ensure_self_signed(Path(data) / "tls", ["localhost"])
         fresh["tls__certificate"] = str(files.certificate)
         fresh["tls__key"] = str(files.key)
         server.reload_configuration()
-        self.assertEqual(events[-2]["options"], o.TLS_CERTIFICATE.name)
+        self.assertEqual(events[-2]["options"], o.tls.CERTIFICATE.name)
 
         def broken() -> Settings:
             return settings(service__imap__banner="bad\nbanner")

@@ -1,0 +1,17 @@
+"""The one table of options: names as the Sun server spells them where it has them.
+
+    from mailserver.service import options
+    settings[options.imap.PORT]        # an int
+
+A new option is a row in the module of its topic: it parses, documents and shows itself.
+"""
+
+from __future__ import annotations
+
+from mailserver.service.options import events, imap, lmtp, local, login, pop3, store, tls
+from mailserver.service.options.option import OptionTable
+
+_TOPICS = (local, tls, login, imap, pop3, lmtp, store, events)
+
+TABLE = OptionTable(option for topic in _TOPICS for option in topic.OPTIONS)
+"""Every option of the program."""

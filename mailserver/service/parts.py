@@ -1,0 +1,217 @@
+"""What the options mean to each part of the server, and what is worth a warning."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+
+from mailserver.model.networks import Networks
+from mailserver.server.imap.settings import ImapSettings
+from mailserver.server.lmtp.session import LmtpSettings
+from mailserver.server.pop3.settings import Pop3Settings
+from mailserver.service import options as o
+from mailserver.service.config import ConfigurationError, Problem, Settings
+from mailserver.service.installation import installation_settings
+from mailserver.service.listeners import Listener, TcpListener, UnixListener, everywhere
+from mailserver.service.monitor import SessionLimits
+from mailserver.service.options.option import Option
+from mailserver.service.tls import CertificateFault, ServerTls
+from mailserver.wire.imap.reader import Limits
+from mailserver.wire.lmtp.grammar import Leniency
+
+
+def imap_settings(settings: Settings) -> ImapSettings:
+    """The part that concerns IMAP."""
+    return ImapSettings(
+        banner=settings[o.imap.BANNER] or ImapSettings().banner,
+        plaintext_min_cipher=settings[o.imap.PLAINTEXT_MIN_CIPHER],
+        before_login=Limits(
+            line=settings[o.imap.MAX_LINE_BEFORE_LOGIN],
+            literal=settings[o.imap.MAX_LITERAL_BEFORE_LOGIN],
+            command=settings[o.imap.MAX_COMMAND_BEFORE_LOGIN],
+            literals=settings[o.imap.MAX_LITERALS_BEFORE_LOGIN],
+        ),
+        after_login=Limits(
+            line=settings[o.imap.MAX_LINE],
+            literal=settings[o.imap.MAX_LITERAL],
+            command=settings[o.imap.MAX_COMMAND],
+            literals=settings[o.imap.MAX_LITERALS],
+        ),
+        nesting_before_login=settings[o.imap.MAX_NESTING_BEFORE_LOGIN],
+        nesting_after_login=settings[o.imap.MAX_NESTING],
+        bad_before_login=settings[o.imap.MAX_BAD_BEFORE_LOGIN],
+        bad_after_login=settings[o.imap.MAX_BAD],
+        login_timeout=settings[o.imap.LOGIN_TIMEOUT],
+        idle_timeout=settings[o.imap.IDLE_TIMEOUT],
+        write_timeout=settings[o.imap.WRITE_TIMEOUT],
+        idle_notify_interval=settings[o.imap.IDLE_NOTIFY_INTERVAL],
+        working_interval=settings[o.imap.WORKING_INTERVAL],
+        auth_response=settings[o.imap.MAX_AUTH_RESPONSE],
+        input_buffer=settings[o.imap.INPUT_BUFFER],
+        disabled_capabilities=frozenset(
+            name.encode("ascii") for name in settings[o.imap.DISABLED_CAPABILITIES]
+        ),
+        workarounds=settings[o.imap.WORKAROUNDS],
+        trace=settings[o.imap.TRACE],
+    )
+
+
+def pop3_settings(settings: Settings) -> Pop3Settings:
+    """The part that concerns POP3."""
+    return Pop3Settings(
+        banner=settings[o.pop3.BANNER] or Pop3Settings().banner,
+        plaintext_min_cipher=settings[o.pop3.PLAINTEXT_MIN_CIPHER],
+        max_line=settings[o.pop3.MAX_LINE],
+        auth_response=settings[o.pop3.MAX_AUTH_RESPONSE],
+        bad_before_login=settings[o.pop3.MAX_BAD_BEFORE_LOGIN],
+        bad_after_login=settings[o.pop3.MAX_BAD],
+        login_timeout=settings[o.pop3.LOGIN_TIMEOUT],
+        idle_timeout=settings[o.pop3.IDLE_TIMEOUT],
+        write_timeout=settings[o.pop3.WRITE_TIMEOUT],
+        input_buffer=settings[o.pop3.INPUT_BUFFER],
+        set_seen=settings[o.pop3.SET_SEEN],
+        workarounds=settings[o.pop3.WORKAROUNDS],
+    )
+
+
+def lmtp_settings(settings: Settings) -> LmtpSettings:
+    """The part that concerns LMTP."""
+    return LmtpSettings(
+        hostname=settings[o.local.HOSTNAME] or socket.gethostname(),
+        banner=settings[o.lmtp.BANNER] or LmtpSettings("").banner,
+        max_recipients=settings[o.lmtp.MAX_RECIPIENTS],
+        max_line=settings[o.lmtp.MAX_LINE],
+        max_bad_commands=settings[o.lmtp.MAX_BAD],
+        lhlo_timeout=settings[o.lmtp.LHLO_TIMEOUT],
+        idle_timeout=settings[o.lmtp.IDLE_TIMEOUT],
+        message_timeout=settings[o.lmtp.MESSAGE_TIMEOUT],
+        write_timeout=settings[o.lmtp.WRITE_TIMEOUT],
+        over_quota_is_temporary=settings[o.lmtp.OVER_QUOTA] == "temporary",
+        leniency=Leniency(
+            whitespace_before_path="whitespace-before-path" in settings[o.lmtp.WORKAROUNDS],
+            mailbox_for_path="mailbox-for-path" in settings[o.lmtp.WORKAROUNDS],
+        ),
+    )
+
+
+def session_limits(settings: Settings) -> SessionLimits:
+    """How many sessions there may be."""
+    trusted = settings[o.login.TRUSTED_HOSTS]
+    return SessionLimits(
+        per_service={
+            "imap": settings[o.imap.MAX_SESSIONS],
+            "pop3": settings[o.pop3.MAX_SESSIONS],
+            "lmtp": settings[o.lmtp.MAX_SESSIONS],
+        },
+        per_user=settings[o.login.MAX_SESSIONS_PER_USER],
+        per_address=settings[o.login.MAX_SESSIONS_PER_ADDRESS],
+        trusted=Networks.of(trusted),
+    )
+
+
+@attrs.frozen
+class _WithLogin:
+    """The options of a service in which people log in."""
+
+    name: str
+    title: str
+    enable: Option[bool]
+    address: Option[tuple[str, ...]]
+    port: Option[int]
+    enable_ssl_port: Option[bool]
+    ssl_port: Option[int]
+    plaintext_min_cipher: Option[int]
+
+
+_WITH_LOGIN: Final = (
+    _WithLogin(
+        "imap",
+        "IMAP",
+        o.imap.ENABLE,
+        o.imap.ADDRESS,
+        o.imap.PORT,
+        o.imap.ENABLE_SSL_PORT,
+        o.imap.SSL_PORT,
+        o.imap.PLAINTEXT_MIN_CIPHER,
+    ),
+    _WithLogin(
+        "pop3",
+        "POP3",
+        o.pop3.ENABLE,
+        o.pop3.ADDRESS,
+        o.pop3.PORT,
+        o.pop3.ENABLE_SSL_PORT,
+        o.pop3.SSL_PORT,
+        o.pop3.PLAINTEXT_MIN_CIPHER,
+    ),
+)
+
+
+def listeners(settings: Settings, has_tls: bool) -> Iterator[Listener]:
+    """The sockets to listen on; the TLS ports only with a certificate (SUN-3, SUN-4)."""
+    for service in _WITH_LOGIN:
+        if not settings[service.enable]:
+            continue
+        for address in settings[service.address] or everywhere():
+            port = service.port
+            yield TcpListener(service.name, address, settings[port], port.name)
+            if settings[service.enable_ssl_port] and has_tls:
+                port = service.ssl_port
+                yield TcpListener(f"{service.name}s", address, settings[port], port.name)
+    if settings[o.lmtp.ENABLE]:
+        if settings[o.lmtp.ENABLE_TCP]:
+            for address in settings[o.lmtp.ADDRESS] or everywhere():
+                yield TcpListener("lmtp", address, settings[o.lmtp.PORT], o.lmtp.PORT.name)
+        path = settings[o.lmtp.UNIX_SOCKET]
+        if path is not None:
+            mode = int(settings[o.lmtp.UNIX_MODE], 8)
+            yield UnixListener("lmtp", path, mode, o.lmtp.UNIX_SOCKET.name)
+
+
+def load_tls(settings: Settings) -> ServerTls | None:
+    """Read certificate and key, None where none is configured.
+
+    Raises:
+        ConfigurationError: naming option, file and reason.
+    """
+    certificate, key = settings[o.tls.CERTIFICATE], settings[o.tls.KEY]
+    if certificate is None:
+        return None
+    try:
+        return ServerTls(certificate, key or certificate, settings[o.tls.MINIMUM_VERSION])
+    except CertificateFault as fault:
+        raise tls_error(settings, fault) from fault
+
+
+def tls_error(settings: Settings, fault: CertificateFault) -> ConfigurationError:
+    """Say which option named the file that cannot be used."""
+    is_key = fault.is_key and settings[o.tls.KEY] is not None
+    option = o.tls.KEY if is_key else o.tls.CERTIFICATE
+    return ConfigurationError([Problem(str(fault.file), None, option.name, fault.reason)])
+
+
+def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
+    """What an administrator should know about a configuration that works."""
+    events = installation_settings(settings).coverage
+    if not events.all_mailboxes:
+        yield f"IDLE is not offered: {events.reason}"  # SUN-51
+    for service in _WITH_LOGIN:
+        if not settings[service.enable]:
+            continue
+        addresses = settings[service.address]
+        is_local = all(ipaddress.ip_address(address).is_loopback for address in addresses)
+        option = service.plaintext_min_cipher
+        if settings[option] == 0 and not (addresses and is_local):
+            yield (  # SUN-11
+                f"passwords may cross the network in clear: {option.name} is 0 and"
+                f" {service.title} listens beyond this host; 1 asks for TLS first"
+            )
+        if not has_tls and settings[option] > 0:
+            yield (
+                f"nobody can log in: {option.name} asks for TLS and there is no"
+                f" {o.tls.CERTIFICATE.name}"
+            )
