@@ -26,15 +26,17 @@ import attrs
 from argon2.exceptions import InvalidHashError, VerificationError
 from twisted.internet.interfaces import IReactorTime
 
+from mailserver.auth.decoys import SALT_OCTETS
 from mailserver.auth.pool import FairPool
 from mailserver.auth.saslprep import saslprep
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Verifiers
+from mailserver.model.secrets import ScramKeys, ScramSecrets, SecretKind
 
 MAX_PASSWORD_OCTETS = 1024
 """Octets (UTF-8) of a password; a longer one never matches."""
 
-_SALT_OCTETS = 16
+_SALT_OCTETS = SALT_OCTETS
 _HASH_OCTETS = 32
 
 
@@ -95,6 +97,12 @@ class Passwords:
         self._max_remembered = remembered
         self._remembered_for = remembered_for
         self._nobody = _unmatchable(parameters, random)
+
+    @property
+    def scram_kinds(self) -> frozenset[SecretKind]:
+        """The mechanisms for which every new password gets keys."""
+        sha1 = {SecretKind.SCRAM_SHA_1} if self._parameters.scram_sha1 else set()
+        return frozenset({SecretKind.SCRAM_SHA_256} | sha1)
 
     async def verifiers(self, password: str) -> Verifiers:
         """Make the verifiers of a new password.
@@ -186,6 +194,21 @@ def scram_verifier(digest: str, octets: bytes, salt: bytes, iterations: int) -> 
     server_key = hmac.digest(salted, b"Server Key", digest)
     parts = (base64.b64encode(part).decode("ascii") for part in (salt, stored_key, server_key))
     return ":".join((str(iterations), *parts))
+
+
+def scram_secrets(verifiers: Verifiers, kind: SecretKind) -> ScramSecrets | None:
+    """Read what a SCRAM server needs of an account's verifiers; None if it has none of that
+    kind, or one that is damaged."""
+    texts = {
+        SecretKind.SCRAM_SHA_256: verifiers.scram_sha256,
+        SecretKind.SCRAM_SHA_1: verifiers.scram_sha1,
+    }
+    iterations, *parts = texts.get(kind, "").split(":")
+    try:
+        salt, stored_key, server_key = (base64.b64decode(part, validate=True) for part in parts)
+        return ScramSecrets(salt, int(iterations), (ScramKeys(stored_key, server_key),))
+    except ValueError:
+        return None
 
 
 def _prepared(password: str) -> bytes:
