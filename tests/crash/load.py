@@ -108,6 +108,8 @@ class Owner:
         if not chosen:
             return
         self._flag(client, chosen, "+", b"\\Deleted")
+        # Those that an earlier, failed EXPUNGE left flagged have not been selected yet.
+        _answered(client.select(mailbox))
         doubt = self.journal.begin(Doubt(self.account, leaves=tuple(chosen)))
         with self._noted(doubt):
             _answered(client.uid("EXPUNGE", _uids(chosen)))
