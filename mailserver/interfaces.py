@@ -123,6 +123,10 @@ class IMailboxImage(Interface):
     def changes_since(mod_sequence: ModSeq) -> Changes:
         """Tell what happened after `mod_sequence`; arrivals show as a longer `uids`."""
 
+    def first_unseen() -> int | None:
+        r"""The 0-based position of the first message without `\Seen`; None if there is none.
+        Costs what changed since it was asked last."""
+
     def claim_recent(up_to: Uid) -> NumSet:
         r"""Take all UIDs <= `up_to` that no session was told of as `\Recent` (T9).
 

@@ -37,7 +37,7 @@ MAX_UID = 2**32 - 1
 MAX_MODSEQ = 2**63 - 1
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class MailboxRef:
     """Which mailbox: an account and an id within it. Survives RENAME."""
 

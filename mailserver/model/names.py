@@ -58,6 +58,7 @@ NEW_ACCOUNT_MAILBOXES: tuple[tuple[str, SpecialUse | None], ...] = (
 """What a new account holds, all subscribed."""
 
 
+@lru_cache(maxsize=500)  # clients name the same few mailboxes all day
 def canonical(name: str) -> str:
     """Return the one spelling of a mailbox name.
 

@@ -7,7 +7,7 @@ A second engine implements `Engine` and passes `tests/contract/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
@@ -34,6 +34,14 @@ class Connection(Protocol):
 
     def row(self, statement: str, arguments: Sequence[Any] = ()) -> Row | None:
         """Run a query and return its first row, or None."""
+        ...
+
+    def kept(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What `find` gave for this key, if nothing was committed since; else ask it.
+
+        Args:
+            find: reads from this connection alone, and gives a value that never changes.
+        """
         ...
 
     def run(self, statement: str, arguments: Sequence[Any] = ()) -> int:

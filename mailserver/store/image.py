@@ -102,6 +102,8 @@ class Image:
         self.weight = 0
         self.first_recent = self._saved_recent = mailbox.first_recent
         self._flag_numbers: dict[tuple[int, str], int] = {}
+        self._unseen_ids: set[int] = set()  # those of the flag table without \Seen
+        self._seen_before = 0  # every message before this position is seen
         self._log: deque[_Step] = deque()
         self._log_uids = 0
         self._log_since = 0  # the log is whole for questions from here on
@@ -137,6 +139,15 @@ class Image:
             if since > mod_sequence
         ]
         return Changes(self.mod_sequence, flagged, (), complete=False)
+
+    def first_unseen(self) -> int | None:
+        r"""The position of the first message without `\Seen`; see `IMailboxImage`."""
+        at, flag_ids, unseen = self._seen_before, self.flag_ids, self._unseen_ids
+        total = len(flag_ids)
+        while at < total and flag_ids[at] not in unseen:
+            at += 1
+        self._seen_before = at
+        return at if at < total else None
 
     def claim_recent(self, up_to: Uid) -> NumSet:
         """Take the unclaimed UIDs up to `up_to`; see `IMailboxImage`."""
@@ -186,6 +197,7 @@ class Image:
         """Fill the empty image: from the snapshot, else from rows by slices."""
         for numbers in (self.uids, self.flag_ids, self.mod_sequences):
             del numbers[:]  # what an earlier try left that failed
+        self._seen_before = 0
         packed = await engine.read(
             self.ref.account, lambda c: c.row(mailbox_sql.SNAPSHOT, (self.number,))
         )
@@ -291,12 +303,14 @@ class Image:
         self, connection: Connection, since: int, at: tuple[int, int]
     ) -> tuple[Mailbox | None, list[Row], list[Row] | None]:
         """The mailbox, a slice of changed rows, and with the last slice the tombstones."""
+        if at == (since, MAX_UID_SEEN):
+            mailbox = by_id(connection, self.ref.mailbox)
+            if mailbox is not None and mailbox.highest_modseq == since:
+                return mailbox, [], []  # nothing new, as nearly always
         with connection.snapshot():
             mailbox = by_id(connection, self.ref.mailbox)
             if mailbox is None:
                 return None, [], []
-            if mailbox.highest_modseq == since and at == (since, MAX_UID_SEEN):
-                return mailbox, [], []
             rows = connection.rows(sql.IMAGE_CHANGES, (self.number, *at, MAX_SLICE))
             if len(rows) == MAX_SLICE:
                 return mailbox, rows, None
@@ -307,6 +321,8 @@ class Image:
         if number is None:
             number = self._flag_numbers[system, words] = len(self.flag_table)
             self.flag_table.append(Flags(System(system), tuple(words.split())))
+            if not system & System.SEEN:
+                self._unseen_ids.add(number)
         return number
 
     def _append(self, rows: Sequence[Row]) -> None:
@@ -321,7 +337,7 @@ class Image:
     def _update(self, rows: Sequence[Row]) -> None:
         """Set flags and mod-sequences of those rows that are in the arrays already."""
         uids, flag_ids, mod_sequences = self.uids, self.flag_ids, self.mod_sequences
-        size, flag_id = len(uids), self._flag_id
+        size, flag_id, unseen = len(uids), self._flag_id, self._unseen_ids
         at = -1
         for uid, system, words, mod_sequence in rows:
             at += 1
@@ -329,8 +345,10 @@ class Image:
                 at = bisect_left(uids, uid)
                 if not (at < size and uids[at] == uid):
                     continue
-            flag_ids[at] = flag_id(system, words)
+            flag_ids[at] = number = flag_id(system, words)
             mod_sequences[at] = mod_sequence
+            if at < self._seen_before and number in unseen:
+                self._seen_before = at
 
     def _remove(self, expunged: NumSet) -> list[int]:
         """Replace the arrays by ones without these UIDs; returns those that were there."""
@@ -348,6 +366,7 @@ class Image:
             self.uids = _joined(self.uids, kept)
             self.flag_ids = _joined(self.flag_ids, kept)
             self.mod_sequences = _joined(self.mod_sequences, kept)
+            self._seen_before = 0
         return removed
 
     def _remember(self, step: _Step) -> None:

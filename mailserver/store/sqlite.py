@@ -30,7 +30,7 @@ import shutil
 import sqlite3
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -59,6 +59,9 @@ DATABASE = "mail.sqlite"
 READERS = 256
 """Open read handles, and as many that write; one costs 3 descriptors and about 80 KB.
 Fewer if the process may not have so many descriptors: its sessions need most of them."""
+
+MOST_KEPT = 100
+"""Answers that a reading handle remembers until the next commit: mailboxes, mostly."""
 
 RESULTS_PER_TURN = 32
 """Results that one reactor turn hands out, so that a full queue does not hold it up."""
@@ -112,6 +115,9 @@ class SqliteConnection:
 
     def __init__(self, path: Path, account: AccountId, *, writes: bool) -> None:
         self._path = str(path)
+        self._writes = writes
+        self._version = 0
+        self._kept: dict[Hashable, Any] = {}
         self._file = self._file_there()
         if self._file is None:
             raise MailError(ErrorKind.NONEXISTENT, "no such account")
@@ -141,6 +147,7 @@ class SqliteConnection:
     def unsafe(cls, path: Path) -> SqliteConnection:
         """A handle for a new, empty file: it syncs nothing and checks nothing."""
         made = cls.__new__(cls)
+        made._writes = True
         try:
             made._sqlite = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -189,6 +196,23 @@ class SqliteConnection:
         """Run a query and return its first row, or None."""
         found = self.rows(statement, arguments)
         return found[0] if found else None
+
+    def kept(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What `find` gave, while the database is as it was then (see `Connection`).
+
+        A handle that writes has to ask: it does not see its own changes in the version.
+        """
+        if self._writes:
+            return find()
+        version = self.rows("PRAGMA data_version")[0][0]
+        if version != self._version or len(self._kept) >= MOST_KEPT:
+            self._kept.clear()
+            self._version = version
+        try:
+            return self._kept[key]  # type: ignore[no-any-return]
+        except KeyError:
+            found = self._kept[key] = find()
+            return found
 
     def run(self, statement: str, arguments: Sequence[Any] = ()) -> int:
         """Run a change; returns the number of rows changed."""

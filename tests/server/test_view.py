@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mailserver.model.acl import Right
 from mailserver.model.changes import Changes, FlagsStored
-from mailserver.model.flags import FlagOp, Flags, apply_flags
+from mailserver.model.flags import FlagOp, Flags, apply_flags, System
 from mailserver.model.ids import AccountId, MailboxId, MailboxRef, ModSeq, SeqNum, Uid
 from mailserver.model.mailbox import MailboxInfo
 from mailserver.model.numset import STAR, NumSet, SequenceSet
@@ -86,6 +86,10 @@ class Image:
         if mod_sequence < self.pruned:
             return Changes(self.mod_sequence, uids(flagged), (), complete=False)
         return Changes(self.mod_sequence, uids(flagged), uids(sorted(of["gone"])))
+
+    def first_unseen(self) -> int | None:
+        seen = [bool(self.flag_table[at].system & System.SEEN) for at in self.flag_ids]
+        return seen.index(False) if False in seen else None
 
     def claim_recent(self, up_to: Uid) -> NumSet:
         taken = NumSet.of(uid for uid in self.uids if self.first_recent <= uid <= up_to)

@@ -194,3 +194,42 @@ def test_an_image_whose_tombstones_were_pruned_is_still_right(rig: Rig) -> None:
     told = image.changes_since(ModSeq(start))
     assert list(told.expunged) == list(range(1, 30, 2))
     rig.run(second.stop())
+
+
+def test_the_first_unseen_message_is_known_after_every_change(rig: Rig) -> None:
+    def recounted(image: Image) -> int | None:
+        seen = ["\\Seen" in names for names in flags_of(image).values()]
+        return seen.index(False) if False in seen else None
+
+    image = rig.image()
+    assert image.first_unseen() is None
+    fill(rig, 25)
+    rig.run(rig.store.refresh(image))
+    changes = [
+        (FlagOp.ADD, range(1, 12)),
+        (FlagOp.REMOVE, (3,)),
+        (FlagOp.REMOVE, (7,)),
+        (FlagOp.ADD, (3,)),
+        (FlagOp.ADD, range(1, 26)),
+        (FlagOp.REMOVE, (25,)),
+    ]
+    for op, uids in changes:
+        rig.flag(image, uids, "\\Seen", op=op)
+        assert image.first_unseen() == recounted(image)
+        rig.expunge(image, min(uids))
+        assert image.first_unseen() == recounted(image)
+    fill(rig, 5)
+    rig.run(rig.store.refresh(image))
+    assert image.first_unseen() == recounted(image) is not None
+
+
+def test_what_is_kept_of_mailboxes_is_asked_again_after_a_commit(rig: Rig) -> None:
+    def numbers() -> tuple[int, int]:
+        status = rig.run(rig.store.status(rig.who, rig.ref()))
+        return status.messages, status.unseen
+
+    assert numbers() == (0, 0)
+    fill(rig, 5)
+    assert numbers() == (5, 5)
+    rig.flag(rig.image(), [1, 2], "\\Seen")
+    assert numbers() == (5, 3)

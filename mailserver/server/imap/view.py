@@ -25,7 +25,7 @@ from functools import lru_cache
 import attrs
 
 from mailserver.interfaces import IMailboxImage
-from mailserver.model.acl import Right
+from mailserver.model.acl import Right, Rights
 from mailserver.model.changes import FlagsStored
 from mailserver.model.flags import SYSTEM_NAMES, FlagOp, Flags, System, apply_flags
 from mailserver.model.ids import ModSeq, SeqNum, Uid
@@ -224,10 +224,10 @@ class View:
         return out
 
     def first_unseen(self) -> SeqNum | None:
-        r"""The number of the first message without `\Seen`, for SELECT."""
-        seen = {at for at, f in enumerate(self.image.flag_table) if f.system & System.SEEN}
-        ids = self.flag_ids(0, self.count)
-        return next((SeqNum(n) for n, at in enumerate(ids, 1) if at not in seen), None)
+        r"""The number of the first message without `\Seen`; only while nothing waits to be
+        told, as at SELECT."""
+        at = self.image.first_unseen()
+        return None if at is None else SeqNum(at + 1)
 
     def flags_octets(self, flag_id: int, uid: int) -> bytes:
         r"""The flags of a message as they stand in FETCH, `(\Seen \Recent)`.
@@ -261,25 +261,8 @@ class View:
         """
         keywords = self.image.keywords
         self._keywords_told = len(keywords)
-        words = " ".join((*SYSTEM_NAMES.values(), *keywords)).encode("ascii")
-        permanent = " ".join(self._permanent_names()).encode("ascii")
-        meaning = b"what you may change" if permanent else b"nothing may be changed"
-        return [
-            b"* FLAGS (%b)\r\n" % words,
-            b"* OK [PERMANENTFLAGS (%b)] %b\r\n" % (permanent, meaning),
-        ]
-
-    def _permanent_names(self) -> list[str]:
-        if self.read_only:
-            return []
-        rights = self.mailbox.rights
-        needed = {System.SEEN: Right.SEEN, System.DELETED: Right.DELETE_MESSAGES}
-        names = [
-            name for bit, name in SYSTEM_NAMES.items() if needed.get(bit, Right.WRITE) in rights
-        ]
-        if Right.WRITE in rights:
-            names += [*self.image.keywords, "\\*"]
-        return names
+        rights = frozenset() if self.read_only else self.mailbox.rights
+        return [_flags_line(keywords), _permanent_line(keywords, rights)]
 
     # -- what the client is told --------------------------------------------
 
@@ -451,6 +434,22 @@ class View:
         if self.read_only:
             return self.image.unclaimed_recent().clip(1, self.largest_uid)
         return self.image.claim_recent(Uid(self.largest_uid))
+
+
+@lru_cache(maxsize=200)
+def _flags_line(keywords: tuple[str, ...]) -> bytes:
+    words = " ".join((*SYSTEM_NAMES.values(), *keywords)).encode("ascii")
+    return b"* FLAGS (%b)\r\n" % words
+
+
+@lru_cache(maxsize=200)
+def _permanent_line(keywords: tuple[str, ...], rights: Rights) -> bytes:
+    needed = {System.SEEN: Right.SEEN, System.DELETED: Right.DELETE_MESSAGES}
+    names = [name for bit, name in SYSTEM_NAMES.items() if needed.get(bit, Right.WRITE) in rights]
+    if Right.WRITE in rights:
+        names += [*keywords, "\\*"]
+    meaning = b"what you may change" if names else b"nothing may be changed"
+    return b"* OK [PERMANENTFLAGS (%b)] %b\r\n" % (" ".join(names).encode("ascii"), meaning)
 
 
 @lru_cache(maxsize=4096)

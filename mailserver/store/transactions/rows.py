@@ -49,13 +49,16 @@ def no_such_mailbox(name: str | None = None) -> MailError:
 
 def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox | None:
     """Find a mailbox by its id."""
-    row = connection.row(sql.BY_ID, (mailbox,))
-    return None if row is None else Mailbox(*row)
+    return connection.kept(mailbox, lambda: _one(connection, sql.BY_ID, mailbox))
 
 
 def by_name(connection: Connection, name: str) -> Mailbox | None:
     """Find a mailbox by its canonical name."""
-    row = connection.row(sql.BY_NAME, (name,))
+    return connection.kept((name,), lambda: _one(connection, sql.BY_NAME, name))
+
+
+def _one(connection: Connection, statement: str, argument: str) -> Mailbox | None:
+    row = connection.row(statement, (argument,))
     return None if row is None else Mailbox(*row)
 
 

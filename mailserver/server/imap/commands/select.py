@@ -25,16 +25,12 @@ async def select(session: Session, command: commands.Select) -> Status:
     image = view.image
     flags, permanent = view.flag_lines()
     first_unseen = view.first_unseen()
-    session.send(
-        (
-            flags,
-            b"* %d EXISTS\r\n" % view.count,
-            b"* %d RECENT\r\n" % len(view.recent),
-            permanent,
-            b"* OK [UIDVALIDITY %d] UIDs are valid\r\n" % image.uid_validity,
-            b"* OK [UIDNEXT %d] predicted next UID\r\n" % image.uid_next,
-        )
+    numbers = b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.count, len(view.recent))
+    uids = b"* OK [UIDVALIDITY %d] UIDs are valid\r\n* OK [UIDNEXT %d] predicted next UID\r\n" % (
+        image.uid_validity,
+        image.uid_next,
     )
+    session.send((flags, numbers, permanent, uids))
     if first_unseen is not None:
         session.send((b"* OK [UNSEEN %d] first unseen message\r\n" % first_unseen,))
     if command.read_only:
