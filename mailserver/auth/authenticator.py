@@ -19,8 +19,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from mailserver.auth import filters
 from mailserver.auth.checkers import IChecker, Login
+from mailserver.auth.filters.access import Access
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IAuthenticator, IDirectory, IThrottle
 from mailserver.model.account import Account, AccountStatus
@@ -41,6 +41,7 @@ class Authenticator:
         clock: waits.
         store_admins: gives the present canonical names with the store-admin right
             (`store.admins`); called at each login, so a reload acts at once.
+        access: who may use what from where (SUN-20).
     """
 
     _log = Logger()
@@ -52,12 +53,14 @@ class Authenticator:
         throttle: IThrottle,
         clock: IReactorTime,
         store_admins: Callable[[], Collection[str]] = tuple,
+        access: Access | None = None,
     ) -> None:
         self._directory = directory
         self._checkers = tuple(checkers)
         self._throttle = throttle
         self._clock = clock
         self._store_admins = store_admins
+        self._access = access or Access()
 
     def password_mechanisms(self) -> Sequence[str]:
         """PLAIN (RFC 4616) and LOGIN."""
@@ -82,7 +85,7 @@ class Authenticator:
             self._refused(login_name, service, address, "wrong name or password")
             raise MailError(ErrorKind.AUTHENTICATION_FAILED, FAILED_TEXT)
         self._throttle.succeeded(address, login_name)
-        self._must_be_usable(account, service, address)
+        await self._must_be_usable(account, service, address)
         if authzid:
             return await self._acting_as(account, authzid, service, address)
         self._log.debug(  # the session logs it with its number
@@ -120,7 +123,7 @@ class Authenticator:
             raise MailError(
                 ErrorKind.AUTHORIZATION_FAILED, "you may not act as that user", subject=authzid
             )
-        self._must_be_usable(target, service, address)
+        await self._must_be_usable(target, service, address)
         self._log.info(
             "{service} login of {admin} as {name} from {address}",
             service=service,
@@ -130,17 +133,13 @@ class Authenticator:
         )
         return Principal(target.id, target.name, account.name)
 
-    def _must_be_usable(self, account: Account, service: str, address: str) -> None:
+    async def _must_be_usable(self, account: Account, service: str, address: str) -> None:
         if account.status is not AccountStatus.ACTIVE:
             self._refused(account.name, service, address, f"account is {account.status.value}")
             raise MailError(ErrorKind.DISABLED, "this account is disabled", subject=account.name)
-        try:
-            allowed = filters.allows(account.allowed_services, service)
-            reason = "mailAllowedServiceAccess does not allow it"
-        except MailError as error:
-            allowed, reason = False, f"mailAllowedServiceAccess: {error.text}"
-        if not allowed:
-            self._refused(account.name, service, address, reason)
+        access = await self._access.at_login(service, address, account)
+        if not access.granted:
+            self._refused(account.name, service, address, access.reason)
             raise MailError(
                 ErrorKind.DISABLED,
                 f"this account may not use {service}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import tempfile
 import tomllib
 from functools import cache
 from pathlib import Path
 
-from mailserver.auth.filters import allows
+from mailserver.auth.filters.grammar import parse_account_rules, parse_filters
+from mailserver.auth.filters.rules import Client, Lookup, decide
 from mailserver.auth.saslprep import saslprep
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.addresses import (
@@ -124,13 +126,22 @@ def check_network(octets: bytes) -> None:
 
 
 def check_rules(octets: bytes) -> None:
-    rules, _, service = text_of(octets).partition("\n")
+    """Rules, service, address and name, one a line."""
+    rules, service, address, name, *_ = [*text_of(octets).split("\n"), "", "", ""]
+    client = Client(Client.at(address).address, name or Lookup.FAILED, "ann@example.org")
     try:
-        granted = allows(rules, service or "imap")
+        parsed = parse_account_rules(rules, "example.org")
     except MailError as error:
         assert error.kind is ErrorKind.INVALID
+        assert re.match(r"at character \d+: .", error.text), error.text
         return
-    assert allows(rules.upper(), service or "imap") is granted or not rules.isascii()
+    verdict = decide(parsed, service, client)
+    assert verdict.rule is None or verdict.rule in parsed
+    again = "$".join(rule.text for rule in parsed)
+    assert parse_account_rules(again, "example.org") == parsed
+    filters = [parse_filters(one.text[1:], "o", allows=one.allows, default_domain="example.org")
+               for one in parsed]  # fmt: skip
+    assert decide([one for (one,) in filters], service, client).granted is verdict.granted
 
 
 def check_saslprep(octets: bytes) -> None:
@@ -248,8 +259,12 @@ TARGETS = (
     Target(
         "access_rules",
         check_rules,
-        lambda: [b"+imap,pop:*$-http:ALL", b"-imap:*", b"+imap:ALL\nimaps", b" +smtp : * "],
-        (b"+", b"-", b":", b"$", b",", b"*", b"ALL", b"imap", b"\n"),
+        lambda: [
+            b"+imap,pop:*$-http:ALL\nimap\n192.0.2.1\na.example", b"-imap:* EXCEPT .a.example",
+            b"+imap:ALL\nimaps\n::1", b" +smtp : KNOWN ", b"-imap EXCEPT imap:192.0.2.0/24, 10.",
+            b"+pop:ann@192.0.2.0/255.255.255.0 EXCEPT LOCAL EXCEPT *@b.c@[2001:db8::]/32",
+        ],
+        (b"+", b"-", b":", b"$", b",", b"*", b"ALL", b"imap", b"\n", b" EXCEPT ", b"@", b"/8"),
     ),
     Target(
         "saslprep",
