@@ -64,13 +64,19 @@ def fold(text: str) -> str:
         text = text.lower()
     else:
         if _NOT_LETTER.search(text[::_SAMPLED]):
-            text = _LONG_RUN.sub("\\g<0>\u034f", text)
+            text = _LONG_RUN.sub(_joined, text)
         normalize = unicodedata.normalize
         text = normalize("NFKC", normalize("NFKC", text.casefold()).casefold())
     words = " ".join(text.split())
     before = " " if text[:1].isspace() else ""
     after = " " if words and text[-1:].isspace() else ""
     return f"{before}{words}{after}"
+
+
+def _joined(run: re.Match[str]) -> str:
+    """`run` and a joiner, if all of it are combining marks; lines drawn with signs are none."""
+    marks = all(map(unicodedata.combining, unicodedata.normalize("NFKD", run[0])))
+    return f"{run[0]}\u034f" if marks else run[0]
 
 
 def search_text(octets: Octets) -> SearchText:

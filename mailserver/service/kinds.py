@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -24,6 +23,7 @@ from mailserver.model.networks import parse_network
 T = TypeVar("T")
 
 _MAX_INTEGER = 2**63 - 1
+_MAX_SECONDS = 36_500 * 86_400.0
 _SIZE_UNITS = {
     "": 1,
     "B": 1,
@@ -140,10 +140,11 @@ def show_size(octets: int) -> str:
     return str(octets)
 
 
-def duration(low: float, high: float = math.inf, *, why: str = "") -> Kind[float]:
+def duration(low: float, high: float = _MAX_SECONDS, *, why: str = "") -> Kind[float]:
     """Seconds, with or without a unit: `30min`, `2h`, `500ms`, `90`.
 
     Args:
+        low, high: seconds, inclusive; at most a hundred years.
         why: said when a value is refused.
     """
     because = f" ({why})" if why else ""
@@ -155,7 +156,8 @@ def duration(low: float, high: float = math.inf, *, why: str = "") -> Kind[float
             raise ValueError("takes seconds, or a duration such as 30min, 2h or 500ms")
         seconds = float(Decimal(match[1]) * factor)
         if not low <= seconds <= high:
-            at_most = "" if high == math.inf else f" and at most {show_duration(high)}"
+            is_usual = high == _MAX_SECONDS and seconds < low
+            at_most = "" if is_usual else f" and at most {show_duration(high)}"
             raise ValueError(f"must be at least {show_duration(low)}{at_most}{because}")
         return seconds
 

@@ -101,6 +101,12 @@ def test_accents_make_a_difference(one: str, other: str) -> None:
     assert fold(one) not in fold(other)
 
 
+def test_a_long_line_drawn_with_signs_is_found_wherever_it_stands() -> None:
+    line = "\u2550" * 40
+    for before in range(130):
+        assert fold(line) in fold(f"{'x' * before}{line}y")
+
+
 @given(st.text())
 def test_folding_again_changes_nothing(text: str) -> None:
     assert fold(fold(text)) == fold(text)

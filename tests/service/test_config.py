@@ -166,6 +166,7 @@ def test_what_kinds_take(kind: Kind[object], written: object, value: object) -> 
         (duration(0), "soon", "30min"),
         (duration(0), False, "30min"),
         (duration(0, 60), "2min", "at most 1min"),
+        (duration(0), "9" * 400, "at most 36500d"),
         (options.imap.IDLE_TIMEOUT.kind, "29min", "at least 30min"),  # SUN-33, T34
         (options.lmtp.IDLE_TIMEOUT.kind, "299", "at least 5min"),
         (options.lmtp.MAX_RECIPIENTS.kind, 99, "100"),
