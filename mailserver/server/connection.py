@@ -20,10 +20,12 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
+    IHandshakeListener,
     IOpenSSLContextFactory,
     IPushProducer,
     IReactorTime,
@@ -31,10 +33,12 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.interfaces import ISession, ISessionMonitor
+from mailserver.model.certificate import ClientCertificate
 
 T = TypeVar("T")
 
@@ -45,10 +49,15 @@ JOIN_UP_TO = 32768
 CLOSE_TIMEOUT = 30.0
 """Seconds that a client has to take the last octets after we have closed."""
 
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds that a client has for the handshake of TLS."""
+
 WRITE = "write"
 """Name of the deadline for a client that does not take our output (T52)."""
 CLOSE = "close"
 """Name of the deadline after which a connection that is being closed is cut."""
+HANDSHAKE = "handshake"
+"""Name of the deadline for the handshake of TLS."""
 
 
 class Disconnected(Exception):
@@ -66,7 +75,7 @@ def escaped(value: object, limit: int = 200) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-@implementer(ISession, IPushProducer)
+@implementer(ISession, IPushProducer, IHandshakeListener)
 class Connection(Protocol):
     """One client of a line protocol.
 
@@ -76,7 +85,11 @@ class Connection(Protocol):
     Attributes:
         service: name of the listener (`imap`, `imaps`, `lmtp`), as in `ISession`.
         number, address, account, status, connected_at: as in `ISession`.
+        peer: the client's address where the transport's is that of a proxy; None: the
+            transport's. Set before the connection is made.
         secure: TLS is on.
+        client_certificate: the one that the client has shown in the handshake; None
+            without TLS, if none was asked for, or if it has none.
         is_open: octets may still be sent and are still looked at.
         received, sent: octets so far, TLS not counted.
     """
@@ -98,7 +111,9 @@ class Connection(Protocol):
         self.status = "connecting"
         self.number = 0
         self.connected_at = 0.0
+        self.peer: IAddress | None = None
         self.secure = False
+        self.client_certificate: ClientCertificate | None = None
         self.is_open = False
         self.received = 0
         self.sent = 0
@@ -106,6 +121,9 @@ class Connection(Protocol):
         self._monitor = monitor
         self._write_timeout = write_timeout
         self._lost = False
+        self._admitted = False
+        self._has_begun = False
+        self._in_handshake = False
         self._out: list[bytes] = []
         self._out_size = 0
         self._full = False
@@ -280,6 +298,9 @@ class Connection(Protocol):
                 self.abort()
             elif name == CLOSE:
                 self.abort()
+            elif name == HANDSHAKE:
+                self.note("cut off: no TLS in time", address=self.address)
+                self.abort()
             else:
                 self.deadline_passed(name)
         if self._deadlines and self._alarm is None:
@@ -293,18 +314,66 @@ class Connection(Protocol):
         set_no_delay = getattr(transport, "setTcpNoDelay", None)
         if set_no_delay is not None:  # not on a Unix socket
             set_no_delay(True)
-        self.address = _host(transport.getPeer())
+        self.address = _host(self.peer or transport.getPeer())
         self.secure = ISSLTransport.providedBy(transport)
         self.connected_at = self.clock.seconds()
         self.number = self._monitor.next_number()
         self.is_open = True
         transport.registerProducer(self, True)
-        if not self._monitor.opened(self):
+        self._admitted = self._monitor.opened(self)
+        if self.secure:
+            self._expect_handshake()  # who the client is may depend on its certificate
+        else:
+            self._admit()
+
+    def _admit(self) -> None:
+        self._has_begun = True
+        if not self._admitted:
             self.note("refused: too many connections", address=self.address)
             self.say_goodbye("too many connections, try again later")
             return
-        self.note("connected", address=self.address, tls=self.secure)
+        self.note("connected", address=self.address, tls=self.tls_description or "none")
         self.greeted()
+
+    def _expect_handshake(self) -> None:
+        self._in_handshake = True
+        self.set_deadline(HANDSHAKE, HANDSHAKE_TIMEOUT)
+
+    def handshakeCompleted(self) -> None:
+        """Called by the TLS layer before it hands over the first octets."""
+        self._in_handshake = False
+        self.set_deadline(HANDSHAKE, None)
+        # Whoever makes the TLS connections decides whether clients are asked for certificates.
+        read_certificate = getattr(self.transport.getHandle(), "client_certificate", None)
+        if read_certificate is not None:
+            self.client_certificate = read_certificate()
+        if self.client_certificate is not None:
+            self.note(
+                "client certificate",
+                subject=self.client_certificate.subject,
+                account=self.client_certificate.account or "none",
+            )
+        if not self._has_begun:
+            self._admit()
+        elif self.is_open:
+            self.note("TLS begun", tls=self.tls_description)
+
+    def peer_account(self) -> str:
+        """Login name that the client's certificate stands for; empty for none (SUN-10)."""
+        return "" if self.client_certificate is None else self.client_certificate.account
+
+    @property
+    def tls_description(self) -> str:
+        """Protocol version and cipher; empty without TLS."""
+        if not self.secure or self._in_handshake:
+            return ""
+        handle: SSL.Connection = self.transport.getHandle()
+        return f"{handle.get_protocol_version_name()} with cipher {handle.get_cipher_name()}"
+
+    def time_left(self, seconds: float) -> float:
+        """What is left of a time that began when the client connected: seconds, not
+        below 0 (S3)."""
+        return max(0.0, self.connected_at + seconds - self.clock.seconds())
 
     def logged_in(self, account: str) -> bool:
         """Count this session for an account; False if it is one too many (SUN-30).
@@ -329,8 +398,9 @@ class Connection(Protocol):
         (S1, T1).
         """
         self.flush()
-        self.transport.startTLS(context_factory)
         self.secure = True
+        self._expect_handshake()
+        self.transport.startTLS(context_factory)
 
     def say_goodbye(self, text: str) -> None:
         """Send the protocol's last words and close (T51)."""
@@ -346,6 +416,9 @@ class Connection(Protocol):
         """Send what is queued and close; a client that does not take it is cut off."""
         if not self.is_open:
             return
+        if self._in_handshake:  # nobody could read our last words
+            self.abort()
+            return
         self.flush()
         self.resume_input()  # to see the client's end of it
         self.is_open = False
@@ -353,7 +426,17 @@ class Connection(Protocol):
         self.set_deadline(WRITE, None)
         self.set_deadline(CLOSE, CLOSE_TIMEOUT)
         self.transport.loseConnection()
+        if self.secure:
+            self._close_below_tls()
         self._wake_waiting()
+
+    def _close_below_tls(self) -> None:
+        """Close the connection when all is sent, without waiting for the client's
+        `close_notify`, which many never send (RFC 8446 §6.1)."""
+        layer = self.transport
+        if not isinstance(layer, TLSMemoryBIOProtocol):  # begun by STARTTLS
+            layer = layer.protocol
+        layer.transport.loseConnection()
 
     def abort(self) -> None:
         """Close at once; what is queued is lost."""
@@ -371,6 +454,8 @@ class Connection(Protocol):
             self._alarm = None
         self._out.clear()
         self._monitor.closed(self)
+        if self._in_handshake:
+            self.note("no TLS", address=self.address, reason=_tls_fault(reason))
         self.note(
             "closed",
             received=self.received,
@@ -406,6 +491,14 @@ class Connection(Protocol):
             text=text,
             values="".join(f" {name}={escaped(value)}" for name, value in values.items()),
         )
+
+
+def _tls_fault(reason: Failure) -> str:
+    """Why a handshake failed, in OpenSSL's words; empty if the client just left."""
+    error = reason.value
+    if not isinstance(error, SSL.Error) or not error.args or not error.args[0]:
+        return ""
+    return str(error.args[0][-1][-1])
 
 
 def _host(peer: IAddress) -> str:

@@ -14,7 +14,7 @@ from zope.interface import implementer
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.networks import Networks, counted_as
 
-_TLS_PORTS: Final = {"imaps": "imap", "pop3s": "pop3", "https": "http"}
+_TLS_PORTS: Final = {"imaps": "imap", "pop3s": "pop3", "lmtps": "lmtp", "https": "http"}
 
 WITHOUT_LOGIN: Final = frozenset({"lmtp"})
 """Services whose clients are few hosts with many connections, which never log in."""

@@ -93,7 +93,7 @@ class ImapConnection(Connection):
 
     def greeted(self) -> None:
         self.status = "authenticating"
-        self.set_deadline(LOGIN, self.settings.login_timeout)
+        self.set_deadline(LOGIN, self.time_left(self.settings.login_timeout))
         self.session.respond(
             Status(
                 Condition.OK,
@@ -534,5 +534,6 @@ class ImapFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> ImapConnection:
         connection = ImapConnection(self.services, self.service)
+        connection.peer = addr
         connection.factory = self
         return connection

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress, IOpenSSLContextFactory, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -46,6 +45,7 @@ class LmtpConnection(Connection):
         store, directory: where mail goes and who there is.
         settings: how to behave.
         tls: for STARTTLS, None where no certificate is configured.
+        service: the listener's name, `lmtp` or `lmtps`.
     """
 
     log = Logger()
@@ -59,8 +59,9 @@ class LmtpConnection(Connection):
         directory: IDirectory,
         settings: LmtpSettings,
         tls: IOpenSSLContextFactory | None,
+        service: str = "lmtp",
     ) -> None:
-        super().__init__("lmtp", monitor, clock, settings.write_timeout)
+        super().__init__(service, monitor, clock, settings.write_timeout)
         self._settings = settings
         self._tls = tls
         self._reader = LmtpReader(settings.max_line)
@@ -74,7 +75,7 @@ class LmtpConnection(Connection):
         self.status = "connected"
         self.send_reply(self._session.greeting())
         self.flush()
-        self.set_deadline(_LHLO, self._settings.lhlo_timeout)
+        self.set_deadline(_LHLO, self.time_left(self._settings.lhlo_timeout))
         self.set_deadline(_IDLE, self._settings.idle_timeout)
 
     def octets_received(self, octets: bytes) -> None:
@@ -180,16 +181,6 @@ class LmtpConnection(Connection):
         """A certificate is configured and TLS is not active."""
         return self._tls is not None and not self.secure
 
-    @property
-    def tls_description(self) -> str:
-        """Protocol version and cipher; empty without TLS."""
-        if not self.secure:
-            return ""
-        handle = self.transport.getHandle()
-        if not isinstance(handle, SSL.Connection):
-            return "TLS"
-        return f"{handle.get_protocol_version_name()} with cipher {handle.get_cipher_name()}"
-
 
 class LmtpFactory(Factory):
     """Makes a connection for each client of the LMTP listeners; arguments as there.
@@ -208,12 +199,15 @@ class LmtpFactory(Factory):
         directory: IDirectory,
         settings: LmtpSettings,
         tls: IOpenSSLContextFactory | None = None,
+        service: str = "lmtp",
     ) -> None:
         self.settings = settings
         self._parts = (monitor, clock, store, directory)
         self._tls = tls
+        self._service = service
 
     def buildProtocol(self, addr: IAddress | None) -> LmtpConnection:
-        connection = LmtpConnection(*self._parts, self.settings, self._tls)
+        connection = LmtpConnection(*self._parts, self.settings, self._tls, self._service)
+        connection.peer = addr
         connection.factory = self
         return connection

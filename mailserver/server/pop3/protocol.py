@@ -49,7 +49,7 @@ class Pop3Connection(Connection):
     def greeted(self) -> None:
         self.status = "authenticating"
         self.send(self._session.greeting())
-        self.set_deadline(LOGIN, self._settings.login_timeout)
+        self.set_deadline(LOGIN, self.time_left(self._settings.login_timeout))
         self.run(self._converse(), lambda _: self._session.closed())
 
     def gone(self) -> None:
@@ -174,5 +174,6 @@ class Pop3Factory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> Pop3Connection:
         connection = Pop3Connection(self.services, self.service)
+        connection.peer = addr
         connection.factory = self
         return connection
