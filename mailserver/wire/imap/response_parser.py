@@ -49,6 +49,7 @@ _TAG = re.compile(rb"[^ \r\n]++")
 _WORD = re.compile(rb"[^\x00-\x20()\[\]{}\"\x7f-\xff]++")
 _FLAG = re.compile(rb"[^\x00-\x20(){\"\x7f-\xff]++")
 _CODE_TEXT = re.compile(rb" ([^\]]*+)")
+_CODE_BLANKS = re.compile(rb" ++(?=\])")
 _ITEM = re.compile(rb"[A-Za-z0-9.\-]++")
 _NUMBERS = re.compile(rb"(?: [1-9][0-9]{0,8}+)*+ ?\Z")  # below the largest UID
 _ORIGIN = re.compile(rb"<([0-9]{1,19})>")
@@ -162,7 +163,8 @@ def _status(scanner: Scanner, condition: r.Condition, tag: bytes | None) -> r.St
 
 def _code(scanner: Scanner) -> r.ResponseCode:
     name = _word(scanner)
-    start = scanner.at
+    blanks = _CODE_BLANKS.match(scanner.octets, scanner.at)
+    start = scanner.at = blanks.end() if blanks else scanner.at
     read = _CODES.get(name)
     if read is not None:
         try:

@@ -327,6 +327,8 @@ RESPONSES = [*STATUS, *DATA, *FETCH]
 """What the writer writes just so and the parser reads."""
 
 TOLERATED: list[tuple[bytes, r.Response]] = [
+    (b"a NO [BADCHARSET ] x", r.Status(r.Condition.NO, "x", r.BadCharset(), b"a")),
+    (b"* OK [CAPABILITY  ] x", r.Status(r.Condition.OK, "x", r.CapabilityCode(()))),
     # what servers send but ours does not
     (b"* ok [alert]", r.Status(OK, "", r.ALERT)),
     (b"a OK", r.Status(OK, "", tag=b"a")),
