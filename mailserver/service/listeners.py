@@ -18,6 +18,8 @@ from twisted.internet.endpoints import UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
+from mailserver.server.transport import PromptServer
+
 BACKLOG: Final = 1024
 """Connections that the kernel keeps for us; the usual 50 overflow when 500 clients
 reconnect at once."""
@@ -111,7 +113,9 @@ class TcpListener:
         bound, self._socket = self._socket, None
         assert bound is not None, "bind comes first"
         try:
-            self._listening = reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
+            port = reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
+            port.transport = PromptServer  # what it makes of each connection
+            self._listening = port
         finally:
             bound.close()  # the reactor has its own descriptor
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from zlib import crc32
 
+from zlib_ng.zlib_ng import crc32
 from zope.interface import implementer
 
 from mailserver.errors import ErrorKind, MailError

@@ -172,6 +172,15 @@ class Image:
 
     # -- loading ------------------------------------------------------------
 
+    def is_current(self, mailbox: Mailbox) -> bool:
+        """Say whether the image has all that this row of its mailbox counts."""
+        return (
+            self.mod_sequence == mailbox.highest_modseq
+            and self.uid_validity == mailbox.uid_validity
+            and len(self.keywords) == mailbox.keywords
+            and self._refreshing is None
+        )
+
     async def refresh(self, engine: Engine) -> None:
         """Bring the image up to date, after whoever is doing so already.
 

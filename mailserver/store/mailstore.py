@@ -185,7 +185,10 @@ class MailStore:
                 first = max(first, image.first_recent)
             return MailboxStatus(
                 messages=mailbox.messages,
-                recent=mailbox_rules.recent(connection, mailbox, first),
+                recent=connection.kept(
+                    (mailbox.number, first),
+                    lambda: mailbox_rules.recent(connection, mailbox, first),
+                ),
                 unseen=mailbox.unseen,
                 deleted=mailbox.deleted,
                 size=mailbox.size,
@@ -223,7 +226,8 @@ class MailStore:
             image = self._images[ref] = self._take_closed(ref) or Image(ref, mailbox)
         image.users += 1
         try:
-            await image.refresh(self._engine)
+            if not image.is_current(mailbox):
+                await image.refresh(self._engine)
         except BaseException:
             self.close(image)
             raise

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mailserver.model.acl import Right
 from mailserver.model.changes import Changes, FlagsStored
-from mailserver.model.flags import FlagOp, Flags, apply_flags, System
+from mailserver.model.flags import FlagOp, Flags, System, apply_flags
 from mailserver.model.ids import AccountId, MailboxId, MailboxRef, ModSeq, SeqNum, Uid
 from mailserver.model.mailbox import MailboxInfo
 from mailserver.model.numset import STAR, NumSet, SequenceSet
