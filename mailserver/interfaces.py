@@ -26,7 +26,7 @@ from typing import Any
 
 from zope.interface import Attribute, Interface
 
-from mailserver.model.account import Account, Recipient, Verifiers
+from mailserver.model.account import Account, AppPassword, Recipient, Verifiers
 from mailserver.model.acl import Right
 from mailserver.model.changes import Changes, Copied, Event, FlagsStored
 from mailserver.model.flags import FlagOp, Flags
@@ -411,6 +411,16 @@ class IVerifiers(Interface):
         Raises:
             MailError: NONEXISTENT.
         """
+
+
+class IAppPasswords(Interface):
+    """Passwords for single devices (made by the server, so nobody can guess them)."""
+
+    async def app_passwords(account: AccountId) -> Sequence[AppPassword]:
+        """List an account's app passwords, the oldest first."""
+
+    def app_password_used(used: AppPassword) -> None:
+        """Hear that somebody logged in by it; it is written without haste."""
 
 
 class IAuthenticator(Interface):

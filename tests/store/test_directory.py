@@ -13,14 +13,23 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
+import attrs
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.interfaces import IDirectory, IVerifiers
-from mailserver.model.account import Account, AccountStatus, AdminRight, Verifiers
+from mailserver.interfaces import IAppPasswords, IDirectory, IVerifiers
+from mailserver.model.account import (
+    NO_LIMIT,
+    Account,
+    AccountStatus,
+    AdminRight,
+    AppPassword,
+    Attributes,
+    Verifiers,
+)
 from mailserver.model.ids import AccountId, MailboxId, MailboxRef
 from mailserver.store.directory import Directory, NewAccount, Route
 
@@ -414,6 +423,119 @@ class Changing(DirectoryCase):
         self.assertEqual(await self.directory.shared_with(["anyone"]), both[:1])
 
 
+PHONE = AppPassword("id1", "phone", frozenset({"imap"}), b"digest" * 5, "keys256", "keys1")
+
+
+class AppPasswords(DirectoryCase):
+    async def test_they_are_kept_listed_and_removed_one_by_one(self) -> None:
+        verifyObject(IAppPasswords, self.directory)
+        await self.directory.add_app_password(self.joe.id, PHONE)
+        await self.directory.add_app_password(
+            self.joe.id, attrs.evolve(PHONE, id="id2", name="tablet", services=frozenset())
+        )
+        found = await self.directory.app_passwords(self.joe.id)
+        self.assertEqual([one.name for one in found], ["phone", "tablet"])
+        self.assertEqual(attrs.evolve(found[0], created=0), PHONE)
+        self.assertGreater(found[0].created, 0)
+        self.assertEqual(await self.directory.app_passwords(self.ann.id), [])
+        await self.directory.remove_app_password(self.joe.id, "phone")
+        [left] = await self.directory.app_passwords(self.joe.id)
+        self.assertEqual(left.name, "tablet")
+        await self.directory.delete_account(self.joe.id)
+        self.assertEqual(await self.directory.app_passwords(self.joe.id), [])
+
+    async def test_what_cannot_be_is_refused(self) -> None:
+        await self.directory.add_app_password(self.joe.id, PHONE)
+        add, remove = self.directory.add_app_password, self.directory.remove_app_password
+        await self.assert_refused(ErrorKind.ALREADY_EXISTS, add(self.joe.id, PHONE), "phone")
+        for name in ("", " ", "a\nb", "x" * 101):
+            bad = attrs.evolve(PHONE, id="id3", name=name)
+            await self.assert_refused(ErrorKind.INVALID, add(self.joe.id, bad))
+        nobody = AccountId("nobody")
+        await self.assert_refused(ErrorKind.NONEXISTENT, add(nobody, PHONE))
+        await self.assert_refused(ErrorKind.NONEXISTENT, remove(self.joe.id, "tablet"), "tablet")
+
+    async def test_the_last_use_is_written_without_haste_and_at_the_stop(self) -> None:
+        now = [1_000_000.0]
+        directory = self.opened(now=lambda: now[0])
+        await directory.add_app_password(self.joe.id, PHONE)
+        [phone] = await directory.app_passwords(self.joe.id)
+        directory.app_password_used(phone)
+        self.assertEqual((await directory.app_passwords(self.joe.id))[0].last_used, None)
+        await directory.stop()
+        directory = self.opened(now=lambda: now[0])
+        [phone] = await directory.app_passwords(self.joe.id)
+        self.assertEqual(phone.last_used, 1_000_000)
+        now[0] += 599
+        directory.app_password_used(phone)
+        await directory.stop()
+        [phone] = await self.directory.app_passwords(self.joe.id)
+        self.assertEqual(phone.last_used, 1_000_000, "ten minutes are near enough")
+
+
+SAID = Attributes(
+    status=AccountStatus.ACTIVE,
+    display_name="Joe of LDAP",
+    storage_limit=5_000,
+    message_limit=NO_LIMIT,
+    allowed_services="+imap:*",
+    mail_host="store1.example.org",
+    aliases=("joseph@example.org", "js@other.example"),
+)
+
+
+class Sourced(DirectoryCase):
+    async def test_what_a_source_says_wins_and_what_it_does_not_say_is_ours(self) -> None:
+        await self.directory.update_account(
+            self.joe.id, {"storage_limit": 1, "message_limit": 2, "language": "de"}
+        )
+        self.assertEqual(await self.directory.said(self.joe.id), None)
+        self.assertEqual(await self.directory.say(self.joe.id, "ldap", SAID), [])
+        joe = await self.directory.account("joseph@example.org")
+        assert joe is not None
+        self.assertEqual((joe.storage_limit, joe.message_limit), (5_000, None))
+        self.assertEqual((joe.display_name, joe.allowed_services), ("Joe of LDAP", "+imap:*"))
+        self.assertEqual((joe.mail_host, joe.language), ("store1.example.org", "de"))
+        self.assertEqual(joe.source, "ldap")
+        self.assertEqual(
+            joe.aliases, ("j.smith@example.org", "joseph@example.org", "js@other.example")
+        )
+        said = await self.directory.said(self.joe.id)
+        assert said is not None
+        self.assertEqual((said.source, said.made, said.attributes), ("ldap", False, SAID))
+        await self.directory.say(self.joe.id, "ldap", Attributes(aliases=SAID.aliases[:1]))
+        joe = await self.directory.account("joe@example.org")
+        assert joe is not None
+        self.assertEqual((joe.storage_limit, joe.message_limit), (1, 2))
+        self.assertEqual(joe.aliases, ("j.smith@example.org", "joseph@example.org"))
+
+    async def test_an_alias_that_is_somebody_elses_is_left_out_and_told(self) -> None:
+        aliases = ("ann@example.org", "joseph@example.org", "no address")
+        left_out = await self.directory.say(self.joe.id, "ldap", Attributes(aliases=aliases))
+        self.assertEqual(set(left_out), {"ann@example.org", "no address"})
+        self.assertEqual(await self.directory.account("ann@example.org"), self.ann)
+
+    async def test_one_that_was_here_before_stays_when_the_source_falls_silent(self) -> None:
+        await self.directory.say(self.joe.id, "ldap", SAID)
+        await self.directory.fall_silent(self.joe.id)
+        self.assertEqual(await self.directory.account("joe@example.org"), self.joe)
+
+    async def test_one_that_came_from_the_source_is_closed_for_the_time_being(self) -> None:
+        new = NewAccount("eve@example.org", source="ldap", said=SAID)
+        eve = await self.directory.create_account(new)
+        await self.directory.fall_silent(eve.id)
+        found = await self.directory.account("eve@example.org")
+        assert found is not None
+        self.assertIs(found.status, AccountStatus.INACTIVE)
+        self.assertEqual(found.storage_limit, 5_000)
+        await self.directory.say(eve.id, "ldap", SAID)
+        found = await self.directory.account("eve@example.org")
+        assert found is not None
+        self.assertIs(found.status, AccountStatus.ACTIVE)
+        said = await self.directory.said(eve.id)
+        assert said is not None and said.made
+
+
 class Files(DirectoryCase):
     async def test_only_the_owner_can_read_it(self) -> None:  # S14
         for file in self.path.iterdir():
@@ -448,6 +570,22 @@ class Files(DirectoryCase):
             db.execute("PRAGMA user_version = 99")
         db.close()
         self.refused_to_open("newer version")
+
+    async def test_a_directory_of_the_first_schema_is_brought_up_to_date(self) -> None:  # R17
+        await self.directory.stop()
+        with sqlite3.connect(self.file) as db:
+            db.execute("DROP TABLE sourced_alias")
+            db.execute("DROP TABLE sourced")
+            db.execute("DROP TABLE app_password")
+            db.execute("PRAGMA user_version = 1")
+        db.close()
+        directory = self.opened()
+        self.assertEqual(await directory.account("joe@example.org"), self.joe)
+        await directory.add_app_password(self.joe.id, PHONE)
+        await directory.say(self.joe.id, "ldap", SAID)
+        await directory.stop()
+        again = self.opened()
+        self.assertEqual(len(await again.app_passwords(self.joe.id)), 1)
 
     async def test_a_foreign_database_is_refused_and_left_alone(self) -> None:
         await self.directory.stop()
@@ -522,8 +660,12 @@ class Failures(DirectoryCase):
 
     async def test_damage_is_said(self) -> None:  # R6
         await self.directory.stop()
+        with sqlite3.connect(self.file) as db:
+            pages = db.execute("SELECT rootpage FROM sqlite_schema WHERE rootpage > 0").fetchall()
+        db.close()
         octets = bytearray(self.file.read_bytes())
-        octets[4096:] = os.urandom(len(octets) - 4096)
+        for (page,) in pages:
+            octets[(page - 1) * 4096 : page * 4096] = os.urandom(4096)
         self.file.write_bytes(octets)
         directory = self.opened()
         await self.assert_refused(ErrorKind.CORRUPT, directory.account("joe@example.org"))

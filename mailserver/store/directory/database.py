@@ -28,7 +28,7 @@ from mailserver.errors import ErrorKind, MailError
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Number of the newest `directory_NNNN.sql`."""
 
 APPLICATION_ID = 0x4D534472  # "MSDr", shown by file(1)

@@ -18,13 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.interfaces import IDirectory, IVerifiers
-from mailserver.model.account import Account, AccountStatus, AdminRight, Recipient, Verifiers
+from mailserver.interfaces import IAppPasswords, IDirectory, IVerifiers
+from mailserver.model.account import (
+    Account,
+    AccountStatus,
+    AdminRight,
+    AppPassword,
+    Attributes,
+    Recipient,
+    Verifiers,
+)
 from mailserver.model.addresses import (
     SUBADDRESS_SEPARATOR,
     Address,
@@ -35,9 +45,10 @@ from mailserver.model.addresses import (
     parse_address,
 )
 from mailserver.model.ids import AccountId, MailboxId, MailboxRef
-from mailserver.store.directory import edit
+from mailserver.store.directory import app_passwords, edit, sourced
 from mailserver.store.directory.database import Database
 from mailserver.store.directory.edit import AccountChanges, NewAccount
+from mailserver.store.directory.sourced import Said
 
 MAX_CACHED = 10_000
 """Names kept, known and unknown ones; when full, all are forgotten."""
@@ -50,13 +61,24 @@ MAX_LOGIN_NAME = 400
 
 _ID_LETTERS = string.digits + string.ascii_lowercase
 
-_ACCOUNT = (
-    "SELECT a.id, a.name, a.status, a.display_name, a.storage_limit, a.message_limit,"
-    " a.allowed_services, a.mail_host, a.language, a.disabled_capabilities,"
+_ACCOUNT = (  # what a source says wins; -1 is its word for no limit
+    "SELECT a.id, a.name, coalesce(s.status, a.status),"
+    " coalesce(s.display_name, a.display_name),"
+    " nullif(coalesce(s.storage_limit, a.storage_limit), -1),"
+    " nullif(coalesce(s.message_limit, a.message_limit), -1),"
+    " coalesce(s.allowed_services, a.allowed_services), coalesce(s.mail_host, a.mail_host),"
+    " a.language, a.disabled_capabilities,"
     " (SELECT group_concat(address, ' ') FROM address"
-    "  WHERE account = a.id AND address <> a.name)"
-    " FROM account a"
+    "  WHERE account = a.id AND address <> a.name),"
+    " coalesce(s.source, '')"
+    " FROM account a LEFT JOIN sourced s ON s.account = a.id"
 )
+
+APP_PASSWORD_RESOLUTION = 600
+"""Seconds to which the last use of an app password is kept."""
+
+LAST_USED_DELAY = 60.0
+"""Seconds for which last uses are collected before they are written."""
 
 
 @attrs.frozen
@@ -72,6 +94,21 @@ class Route:
     target: str
 
 
+def recipient_of(address: str, account: Account | None, detail: str) -> Recipient:
+    """Say that an address leads to an account, if that may be.
+
+    Raises:
+        MailError: NONEXISTENT (no account, or it is deleted), DISABLED.
+    """
+    if account is None or account.status is AccountStatus.DELETED:
+        raise MailError(ErrorKind.NONEXISTENT, "there is no such mailbox here", subject=address)
+    if account.status is not AccountStatus.ACTIVE:
+        raise MailError(
+            ErrorKind.DISABLED, "this account takes no mail at present", subject=address
+        )
+    return Recipient(address, account, detail)
+
+
 class _Rehearsed(Exception):
     """Undoes a transaction that was only tried."""
 
@@ -81,7 +118,7 @@ def random_account_id() -> AccountId:
     return AccountId("".join(secrets.choice(_ID_LETTERS) for _ in range(26)))
 
 
-@implementer(IDirectory, IVerifiers)
+@implementer(IDirectory, IVerifiers, IAppPasswords)
 class Directory:
     """Accounts, domains, aliases, routes, verifiers in one SQLite file; made by `open`.
 
@@ -91,6 +128,8 @@ class Directory:
         login_separators: characters that may stand for `@` in a login name (SUN-12); may
             be set at any time.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -108,6 +147,8 @@ class Directory:
         self._version = -1
         self._by_name: dict[str, Account | None] = {}
         self._domains: frozenset[str] = frozenset()
+        self._last_used: dict[str, int] = {}
+        self._last_used_call: IDelayedCall | None = None
 
     @classmethod
     def open(
@@ -139,6 +180,7 @@ class Directory:
 
     async def stop(self) -> None:
         """Finish changes that were asked for and close the file; may be called twice."""
+        await self._write_last_used()
         await self._database.close()
 
     # -- looking up -----------------------------------------------------------
@@ -189,13 +231,7 @@ class Directory:
             raise MailError(ErrorKind.NONEXISTENT, error.text, subject=address) from None
         domain = wanted.domain or self.default_domain
         account, detail = self._subaddressed(wanted.local, domain)
-        if account is None or account.status is AccountStatus.DELETED:
-            raise MailError(ErrorKind.NONEXISTENT, "there is no such mailbox here", subject=address)
-        if account.status is not AccountStatus.ACTIVE:
-            raise MailError(
-                ErrorKind.DISABLED, "this account takes no mail at present", subject=address
-            )
-        return Recipient(address, account, detail)
+        return recipient_of(address, account, detail)
 
     async def accounts(self) -> Sequence[Account]:
         """List all accounts, ascending by name; read in slices, with other work between."""
@@ -233,6 +269,29 @@ class Directory:
             (account,),
         )
         return Verifiers(*rows[0]) if rows else Verifiers()
+
+    async def app_passwords(self, account: AccountId) -> Sequence[AppPassword]:
+        """List an account's app passwords; see `IAppPasswords`."""
+        rows = self._database.read(app_passwords.READ, (account,))
+        return [app_passwords.app_password(row) for row in rows]
+
+    def app_password_used(self, used: AppPassword) -> None:
+        """Note a use without haste; see `IAppPasswords`."""
+        now = int(self._now())
+        if used.last_used is not None and now - used.last_used < APP_PASSWORD_RESOLUTION:
+            return
+        self._last_used[used.id] = now
+        if self._last_used_call is None:
+            self._last_used_call = self._clock.callLater(
+                LAST_USED_DELAY, lambda: Deferred.fromCoroutine(self._write_last_used())
+            )
+
+    async def said(self, account: AccountId) -> Said | None:
+        """Return what a source said last of an account; None if none ever did."""
+        rows = self._database.read(sourced.READ, (account,))
+        if not rows:
+            return None
+        return sourced.said(rows[0], self._database.read(sourced.READ_ALIASES, (account,)))
 
     async def rights(self, account: AccountId, domain: str) -> frozenset[AdminRight]:
         """Return what an account may administer in a domain (CGP-11)."""
@@ -293,7 +352,8 @@ class Directory:
     ) -> Sequence[Account]:
         """Make accounts, all or none, in one transaction: thousands cost one sync.
 
-        Their mail data are made by `IMailStore.create_account`.
+        Their mail data are made by `IMailStore.create_account`. What a source says of them
+        is kept, but does not show in what is returned.
 
         Args:
             add_domains: make domains ours that are not yet.
@@ -303,9 +363,15 @@ class Directory:
                 is the address that it is about.
         """
         now = int(self._now())
-        return await self._database.write(
-            lambda db: edit.create_accounts(db, new, self._new_id, now, add_domains)
-        )
+
+        def make(db: sqlite3.Connection) -> list[Account]:
+            made = edit.create_accounts(db, new, self._new_id, now, add_domains)
+            for one, account in zip(new, made, strict=True):
+                if one.source:
+                    sourced.say(db, account.id, one.source, one.said, made=True)
+            return made
+
+        return await self._database.write(make)
 
     async def check_new_accounts(
         self, new: Sequence[NewAccount], *, add_domains: bool = False
@@ -354,6 +420,46 @@ class Directory:
         """
         now = int(self._now())
         await self._database.write(lambda db: edit.set_verifiers(db, account, verifiers, now))
+
+    async def add_app_password(self, account: AccountId, new: AppPassword) -> None:
+        """Give an account a password for one device.
+
+        Raises:
+            MailError: NONEXISTENT (account), INVALID (name), ALREADY_EXISTS (its name),
+                LIMIT.
+        """
+        now = int(self._now())
+        made = attrs.evolve(new, created=now, last_used=None)
+        await self._database.write(lambda db: app_passwords.add(db, account, made))
+
+    async def remove_app_password(self, account: AccountId, name: str) -> None:
+        """Take a password for one device away.
+
+        Raises:
+            MailError: NONEXISTENT.
+        """
+        await self._database.write(lambda db: app_passwords.remove(db, account, name))
+
+    async def say(self, account: AccountId, source: str, attributes: Attributes) -> Sequence[str]:
+        """Note what a source says of an account; it holds until it says otherwise.
+
+        Args:
+            source: its label.
+
+        Returns:
+            Aliases that are left out: no addresses, or they lead to another account.
+
+        Raises:
+            MailError: NONEXISTENT, INVALID (an attribute).
+        """
+        return await self._database.write(
+            lambda db: sourced.say(db, account, source, attributes, made=False)
+        )
+
+    async def fall_silent(self, account: AccountId) -> None:
+        """Note that the source of an account does not know it any more: one that came to be
+        because of it gets INACTIVE, one that was here before is what it was."""
+        await self._database.write(lambda db: sourced.fall_silent(db, account))
 
     async def add_domain(self, domain: str) -> str:
         """Take mail for a domain; nothing if it is already ours.
@@ -458,6 +564,18 @@ class Directory:
         """Make all index rows of an account anew from its ACLs; arguments as `share`."""
         await self._database.write(lambda db: edit.reshare(db, account, grantees))
 
+    async def _write_last_used(self) -> None:
+        call, self._last_used_call = self._last_used_call, None
+        if call is not None and call.active():
+            call.cancel()
+        times, self._last_used = self._last_used, {}
+        if not times:
+            return
+        try:
+            await self._database.write(lambda db: app_passwords.set_last_used(db, times))
+        except MailError as error:  # nobody waits for it, and it is no more than a hint
+            self._log.warn("last use of app passwords is not kept: {text}", text=error.text)
+
     # -- kept look-ups ----------------------------------------------------------
 
     def _look_again(self) -> None:
@@ -505,7 +623,7 @@ class Directory:
 
 def _account(row: tuple[Any, ...]) -> Account:
     (identifier, name, status, shown, storage, messages, services, host, language) = row[:9]
-    capabilities, aliases = row[9:]
+    capabilities, aliases, source = row[9:]
     return Account(
         identifier,
         name,
@@ -518,4 +636,5 @@ def _account(row: tuple[Any, ...]) -> Account:
         language,
         frozenset(capabilities.split()),
         tuple(sorted((aliases or "").split())),
+        source,
     )

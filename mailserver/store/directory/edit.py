@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import attrs
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.model.account import Account, AccountStatus, AdminRight, Verifiers
+from mailserver.model.account import Account, AccountStatus, AdminRight, Attributes, Verifiers
 from mailserver.model.addresses import account_name
 from mailserver.model.ids import AccountId, MailboxId
 
@@ -49,6 +49,8 @@ class NewAccount:
         aliases: further addresses, in any spelling.
         verifiers: of its password; empty ones for an account that cannot log in by one.
         id: where its mail data were made already; one is made up if None.
+        source: label of the source because of which it is made; empty for none.
+        said: what that source says of it, which wins over the attributes here.
     """
 
     name: str
@@ -63,6 +65,8 @@ class NewAccount:
     disabled_capabilities: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
     id: AccountId | None = None
+    source: str = ""
+    said: Attributes = Attributes()
 
 
 def create_accounts(
@@ -100,7 +104,7 @@ def create_accounts(
             tuple(values.values()),
         )
         for address in (name, *aliases):
-            _insert_address(db, address, account.id)
+            insert_address(db, address, account.id)
         if one.verifiers != Verifiers():
             set_verifiers(db, account.id, one.verifiers, now)
         out.append(account)
@@ -109,14 +113,14 @@ def create_accounts(
 
 def update_account(db: sqlite3.Connection, account: AccountId, changes: AccountChanges) -> None:
     """Give attributes new values."""
-    old_name = _name_of(db, account)
-    values = {key: _encoded(key, value) for key, value in changes.items()}
+    old_name = name_of(db, account)
+    values = {key: encoded(key, value) for key, value in changes.items()}
     if "name" in changes:
         name = values["name"] = account_name(changes["name"])
         if name != old_name:
             _must_be_free(db, name)
             db.execute("DELETE FROM address WHERE address = ?", (old_name,))
-            _insert_address(db, name, account)
+            insert_address(db, name, account)
     if values:
         assignments = ", ".join(f"{column} = ?" for column in values)
         db.execute(f"UPDATE account SET {assignments} WHERE id = ?", (*values.values(), account))
@@ -124,7 +128,7 @@ def update_account(db: sqlite3.Connection, account: AccountId, changes: AccountC
 
 def delete_account(db: sqlite3.Connection, account: AccountId) -> None:
     """Remove an account with its addresses, verifiers, rights and shares."""
-    name = _name_of(db, account)
+    name = name_of(db, account)
     db.execute("DELETE FROM share WHERE grantee = ?", (name,))
     db.execute("DELETE FROM account WHERE id = ?", (account,))
 
@@ -133,7 +137,7 @@ def set_verifiers(
     db: sqlite3.Connection, account: AccountId, verifiers: Verifiers, now: int
 ) -> None:
     """Replace the verifiers of an account."""
-    _name_of(db, account)
+    name_of(db, account)
     db.execute(
         "INSERT OR REPLACE INTO verifier VALUES (?, ?, ?, ?, ?)",
         (account, verifiers.argon2id, verifiers.scram_sha256, verifiers.scram_sha1, now),
@@ -162,9 +166,9 @@ def remove_domain(db: sqlite3.Connection, domain: str) -> None:
 
 def add_alias(db: sqlite3.Connection, address: str, account: AccountId) -> None:
     """Let a further canonical address lead to an account."""
-    _name_of(db, account)
+    name_of(db, account)
     _must_be_free(db, address)
-    _insert_address(db, address, account)
+    insert_address(db, address, account)
 
 
 def remove_alias(db: sqlite3.Connection, address: str) -> None:
@@ -181,7 +185,7 @@ def set_rights(
     db: sqlite3.Connection, account: AccountId, domain: str, rights: Collection[AdminRight]
 ) -> None:
     """Replace what an account may administer in a canonical domain."""
-    _name_of(db, account)
+    name_of(db, account)
     _must_be_ours(db, domain)
     db.execute("DELETE FROM administrator WHERE account = ? AND domain = ?", (account, domain))
     db.executemany(
@@ -205,7 +209,7 @@ def share(
     db: sqlite3.Connection, account: AccountId, grantees: Mapping[MailboxId, Collection[str]]
 ) -> None:
     """Replace the index rows of some mailboxes of an account."""
-    _name_of(db, account)
+    name_of(db, account)
     for mailbox, names in grantees.items():
         db.execute("DELETE FROM share WHERE account = ? AND mailbox = ?", (account, mailbox))
         db.executemany(
@@ -218,20 +222,20 @@ def reshare(
     db: sqlite3.Connection, account: AccountId, grantees: Mapping[MailboxId, Collection[str]]
 ) -> None:
     """Replace all index rows of an account."""
-    _name_of(db, account)
+    name_of(db, account)
     db.execute("DELETE FROM share WHERE account = ?", (account,))
     share(db, account, grantees)
 
 
 def _columns(account: Account) -> dict[str, Any]:
     return {
-        key: _encoded(key, getattr(account, key))
+        key: encoded(key, getattr(account, key))
         for key in AccountChanges.__annotations__
         if key != "name"
     }
 
 
-def _encoded(key: str, value: Any) -> Any:
+def encoded(key: str, value: Any) -> Any:
     """Check one attribute and give it the form of its column.
 
     Raises:
@@ -257,7 +261,12 @@ def _encoded(key: str, value: Any) -> Any:
     return value
 
 
-def _name_of(db: sqlite3.Connection, account: AccountId) -> str:
+def name_of(db: sqlite3.Connection, account: AccountId) -> str:
+    """Return an account's name.
+
+    Raises:
+        MailError: NONEXISTENT.
+    """
     row = db.execute("SELECT name FROM account WHERE id = ?", (account,)).fetchone()
     if row is None:
         raise MailError(ErrorKind.NONEXISTENT, "there is no such account", subject=account)
@@ -281,7 +290,8 @@ def _must_be_free(db: sqlite3.Connection, address: str) -> None:
         )
 
 
-def _insert_address(db: sqlite3.Connection, address: str, account: AccountId) -> None:
+def insert_address(db: sqlite3.Connection, address: str, account: AccountId) -> None:
+    """Let a canonical address that is free, of a domain of ours, lead to an account."""
     db.execute(
         "INSERT INTO address VALUES (?, ?, ?)", (address, address.rpartition("@")[2], account)
     )

@@ -588,9 +588,32 @@ def _renumber(
     return tuple(sorted(renumbered))
 
 
+_OF_ACCOUNT = (
+    ("account", "id = ?"),
+    ("address", "account = ?"),
+    ("verifier", "account = ?"),
+    ("sourced", "account = ?"),
+    ("sourced_alias", "address IN (SELECT address FROM address WHERE account = ?)"),
+    ("app_password", "account = ?"),
+)
+
+
+def _directory_rows(
+    old: sqlite3.Connection, account: AccountId
+) -> Iterator[tuple[str, list[tuple[object, ...]]]]:
+    """What a directory has of one account, by table; an older schema has fewer."""
+    tables = {name for (name,) in old.execute("SELECT name FROM sqlite_schema")}
+    for table, condition in _OF_ACCOUNT:
+        if table in tables:
+            yield (
+                table,
+                old.execute(f"SELECT * FROM {table} WHERE {condition}", (account,)).fetchall(),
+            )
+
+
 def restore_row(backup: Path, data: Path, account: AccountId) -> bool:
     """Make an account known to the directory again as the backup knew it, with its
-    addresses and password; False if the directory knows it.
+    addresses and passwords; False if the directory knows it.
 
     Raises:
         MailError: NONEXISTENT (the backup does not know it), ALREADY_EXISTS (its name is
@@ -614,12 +637,8 @@ def restore_row(backup: Path, data: Path, account: AccountId) -> bool:
         if not old.execute("SELECT 1 FROM account WHERE id = ?", (account,)).fetchall():
             raise MailError(ErrorKind.NONEXISTENT, "the backup does not know this account")
         try:
-            for table, column in (
-                ("account", "id"),
-                ("address", "account"),
-                ("verifier", "account"),
-            ):
-                for row in old.execute(f"SELECT * FROM {table} WHERE {column} = ?", (account,)):
+            for table, rows in _directory_rows(old, account):
+                for row in rows:
                     if table == "address":
                         directory.execute("INSERT OR IGNORE INTO domain VALUES (?)", (row[1],))
                     marks = ", ".join("?" * len(row))
