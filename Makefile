@@ -10,7 +10,9 @@
 
 PYTHON ?= python3
 VENV   ?= .venv
-JOBS   ?= 0
+# Tests that run side by side: as many as there are processors, but at most four.
+JOBS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
+             [ $$n -le 4 ] && echo $$n || echo 4)
 ARGS   ?=
 N      ?= 1000000
 BIN    := $(VENV)/bin
@@ -29,7 +31,7 @@ test-long: $(VENV)/installed-test
 
 crash: $(VENV)/installed-test
 	$(BIN)/python -m tests.crash --json build/crash.json $(ARGS)
-	$(BIN)/python -m pytest -n $(JOBS) --long tests/crash/test_power.py \
+	$(BIN)/python -m pytest --long tests/crash/test_power.py \
 	    tests/store/test_verify.py tests/store/test_repair.py tests/store/test_backup.py
 
 fuzz: $(VENV)/installed-test
