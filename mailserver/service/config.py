@@ -24,6 +24,7 @@ import attrs
 from mailserver.service import options
 from mailserver.service.options import TABLE
 from mailserver.service.options.option import Applies, Option, OptionTable
+from mailserver.service.tls.server import REQUIRED
 from mailserver.service.toml_lines import key_lines, line_of
 
 T = TypeVar("T")
@@ -489,6 +490,11 @@ _PORTS: tuple[tuple[tuple[Option[bool], ...], Option[tuple[str, ...]], Option[in
         options.lmtp.ADDRESS,
         options.lmtp.PORT,
     ),
+    (
+        (options.lmtp.ENABLE, options.lmtp.ENABLE_SSL_PORT),
+        options.lmtp.ADDRESS,
+        options.lmtp.SSL_PORT,
+    ),
 )
 
 
@@ -507,9 +513,20 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
                 reason = f"port {number} is taken by {other.name} on the same address"
                 yield Problem(place, None, port.name, reason)
         used.setdefault(number, []).append((port, here))
-    if settings[options.tls.KEY] is not None and settings[options.tls.CERTIFICATE] is None:
-        reason = f"is of no use without {options.tls.CERTIFICATE.name}"
-        yield Problem(place, None, options.tls.KEY.name, reason)
+    pairs: tuple[tuple[Option[Any], Option[Any]], ...] = (
+        (options.tls.KEY, options.tls.CERTIFICATE),
+        (options.tls.CLIENT_AUTHORITIES, options.tls.CERTIFICATE),
+        (options.tls.CLIENT_REVOKED, options.tls.CLIENT_AUTHORITIES),
+        (options.tls.CLIENT_MAP, options.tls.CLIENT_AUTHORITIES),
+        (options.proxy.LISTENERS, options.proxy.HOSTS),
+    )
+    for given, needed in pairs:
+        if settings[given] and not settings[needed]:
+            yield Problem(place, None, given.name, f"is of no use without {needed.name}")
+    for asked in options.tls.CLIENT_CERTIFICATE.values():
+        if settings[asked] == REQUIRED and settings[options.tls.CLIENT_AUTHORITIES] is None:
+            reason = f"cannot be {REQUIRED} without {options.tls.CLIENT_AUTHORITIES.name}"
+            yield Problem(place, None, asked.name, reason)
     threads = settings[options.store.WRITER_THREADS] + settings[options.login.AUTH_THREADS]
     if threads > settings[options.imap.MAX_THREADS]:
         names = f"{options.store.WRITER_THREADS.name} and {options.login.AUTH_THREADS.name}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -70,7 +71,7 @@ class Kind(Generic[T]):
         if isinstance(value, bool) or (isinstance(value, int) and text.isdecimal()):
             return {"yes": "true", "no": "false"}.get(text, text)
         if isinstance(value, tuple):
-            return "[" + ", ".join(json.dumps(one, ensure_ascii=False) for one in value) + "]"
+            return "[" + ", ".join(json.dumps(str(one), ensure_ascii=False) for one in value) + "]"
         return json.dumps(text, ensure_ascii=False)
 
 
@@ -207,6 +208,18 @@ def _path(value: object, base: Path) -> Path | None:
 
 PATH: Kind[Path | None] = Kind(
     "path, empty for none", "", _path, lambda value: str(value) if value else ""
+)
+
+
+def _paths(value: object, base: Path) -> tuple[Path, ...]:
+    parts = value if isinstance(value, list) else str(value).split(os.pathsep)
+    if any(os.pathsep in str(part) for part in parts):
+        raise ValueError(f"takes no path with {os.pathsep} in it, which stands between paths")
+    return tuple(path for path in (_path(part, base) for part in parts) if path is not None)
+
+
+PATHS: Kind[tuple[Path, ...]] = Kind(
+    "list of paths", "", _paths, lambda value: os.pathsep.join(map(str, value))
 )
 
 

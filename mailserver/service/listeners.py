@@ -33,11 +33,13 @@ class Listener(Protocol):
     """One listening socket.
 
     Attributes:
-        service: `imap`, `imaps`, `pop3`, `pop3s`, `lmtp`.
+        service: `imap`, `imaps`, `pop3`, `pop3s`, `lmtp`, `lmtps`.
+        behind_proxy: connections come from trusted proxies, with a PROXY header.
         port: TCP port that it listens on; 0 before `bind` and for a Unix socket.
     """
 
     service: str
+    behind_proxy: bool
 
     @property
     def port(self) -> int: ...
@@ -69,12 +71,14 @@ class TcpListener:
         address: IP address; `::` takes IPv6 only.
         number: port, 0 for any free one.
         option: where the port is configured, for errors.
+        behind_proxy: see `Listener`.
     """
 
     service: str
     address: str
     number: int
     option: str
+    behind_proxy: bool = False
     _socket: socket.socket | None = None
     _listening: IListeningPort | None = None
 
@@ -142,6 +146,7 @@ class UnixListener:
     path: Path
     mode: int
     option: str
+    behind_proxy: bool = attrs.field(default=False, init=False)
     _listening: IListeningPort | None = None
 
     @property

@@ -13,13 +13,15 @@ from mailserver.model.networks import Networks
 from mailserver.server.imap.settings import ImapSettings
 from mailserver.server.lmtp.session import LmtpSettings
 from mailserver.server.pop3.settings import Pop3Settings
+from mailserver.server.proxy import ProxySettings
 from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Problem, Settings
 from mailserver.service.installation import installation_settings
 from mailserver.service.listeners import Listener, TcpListener, UnixListener, everywhere
 from mailserver.service.monitor import SessionLimits
 from mailserver.service.options.option import Option
-from mailserver.service.tls import CertificateFault, ServerTls
+from mailserver.service.tls import CertificateFault, ServerTls, TlsSettings
+from mailserver.service.tls.files import KEY
 from mailserver.wire.imap.reader import Limits
 from mailserver.wire.lmtp.grammar import Leniency
 
@@ -151,51 +153,88 @@ _WITH_LOGIN: Final = (
 )
 
 
+def proxy_settings(settings: Settings) -> ProxySettings:
+    """The part that concerns proxies in front of us."""
+    trusted = settings[o.proxy.HOSTS]
+    return ProxySettings(Networks.of(trusted), settings[o.proxy.TIMEOUT])
+
+
+def _tcp(
+    settings: Settings, service: str, addresses: Option[tuple[str, ...]], port: Option[int]
+) -> Iterator[TcpListener]:
+    proxied = settings[o.proxy.LISTENERS]
+    bound = settings[addresses]
+    for address in bound or everywhere():
+        behind_proxy = service in proxied or f"{service}@{address}" in proxied
+        yield TcpListener(service, address, settings[port], port.name, behind_proxy)
+
+
 def listeners(settings: Settings, has_tls: bool) -> Iterator[Listener]:
     """The sockets to listen on; the TLS ports only with a certificate (SUN-3, SUN-4)."""
     for service in _WITH_LOGIN:
-        if not settings[service.enable]:
-            continue
-        for address in settings[service.address] or everywhere():
-            port = service.port
-            yield TcpListener(service.name, address, settings[port], port.name)
+        if settings[service.enable]:
+            yield from _tcp(settings, service.name, service.address, service.port)
             if settings[service.enable_ssl_port] and has_tls:
-                port = service.ssl_port
-                yield TcpListener(f"{service.name}s", address, settings[port], port.name)
+                yield from _tcp(settings, f"{service.name}s", service.address, service.ssl_port)
     if settings[o.lmtp.ENABLE]:
         if settings[o.lmtp.ENABLE_TCP]:
-            for address in settings[o.lmtp.ADDRESS] or everywhere():
-                yield TcpListener("lmtp", address, settings[o.lmtp.PORT], o.lmtp.PORT.name)
+            yield from _tcp(settings, "lmtp", o.lmtp.ADDRESS, o.lmtp.PORT)
+        if settings[o.lmtp.ENABLE_SSL_PORT] and has_tls:
+            yield from _tcp(settings, "lmtps", o.lmtp.ADDRESS, o.lmtp.SSL_PORT)
         path = settings[o.lmtp.UNIX_SOCKET]
         if path is not None:
             mode = int(settings[o.lmtp.UNIX_MODE], 8)
             yield UnixListener("lmtp", path, mode, o.lmtp.UNIX_SOCKET.name)
 
 
+def tls_settings(settings: Settings) -> TlsSettings:
+    """The part that concerns TLS."""
+    return TlsSettings(
+        certificates=settings[o.tls.CERTIFICATE],
+        keys=settings[o.tls.KEY],
+        minimum=settings[o.tls.MINIMUM_VERSION],
+        ciphers=settings[o.tls.CIPHER_LIST],
+        client_authorities=settings[o.tls.CLIENT_AUTHORITIES],
+        client_revoked=settings[o.tls.CLIENT_REVOKED],
+        client_map=settings[o.tls.CLIENT_MAP],
+        client_rules=settings[o.tls.CLIENT_RULES],
+        client_certificates={
+            service: settings[option] for service, option in o.tls.CLIENT_CERTIFICATE.items()
+        },
+    )
+
+
 def load_tls(settings: Settings) -> ServerTls | None:
-    """Read certificate and key, None where none is configured.
+    """Read certificates and keys, None where none is configured.
 
     Raises:
         ConfigurationError: naming option, file and reason.
     """
-    certificate, key = settings[o.tls.CERTIFICATE], settings[o.tls.KEY]
-    if certificate is None:
+    if not settings[o.tls.CERTIFICATE]:
         return None
     try:
-        return ServerTls(certificate, key or certificate, settings[o.tls.MINIMUM_VERSION])
+        return ServerTls(tls_settings(settings))
     except CertificateFault as fault:
         raise tls_error(settings, fault) from fault
 
 
 def tls_error(settings: Settings, fault: CertificateFault) -> ConfigurationError:
     """Say which option named the file that cannot be used."""
-    is_key = fault.is_key and settings[o.tls.KEY] is not None
-    option = o.tls.KEY if is_key else o.tls.CERTIFICATE
-    return ConfigurationError([Problem(str(fault.file), None, option.name, fault.reason)])
+    has_own_option = fault.role != KEY or fault.file in settings[o.tls.KEY]
+    name = f"tls.{fault.role}" if has_own_option else o.tls.CERTIFICATE.name
+    return ConfigurationError([Problem(str(fault.file), None, name, fault.reason)])
 
 
 def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
     """What an administrator should know about a configuration that works."""
+    known = {
+        f"{one.service}@{one.address}"
+        for one in listeners(settings, has_tls)
+        if isinstance(one, TcpListener)
+    }
+    for word in settings[o.proxy.LISTENERS]:
+        if not any(word in (name, name.partition("@")[0]) for name in known):
+            yield f"{o.proxy.LISTENERS.name}: nothing listens on {word}"
     events = installation_settings(settings).coverage
     if not events.all_mailboxes:
         yield f"IDLE is not offered: {events.reason}"  # SUN-51

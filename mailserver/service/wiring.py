@@ -12,14 +12,16 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from mailserver import __version__
@@ -33,6 +35,7 @@ from mailserver.server.lmtp.protocol import LmtpFactory
 from mailserver.server.pop3.maildrop import Endings
 from mailserver.server.pop3.protocol import Pop3Factory
 from mailserver.server.pop3.session import Services as Pop3Services
+from mailserver.server.proxy import ProxyFactory
 from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Settings
 from mailserver.service.installation import Installation, installation_settings
@@ -49,15 +52,20 @@ from mailserver.service.parts import (
     lmtp_settings,
     load_tls,
     pop3_settings,
+    proxy_settings,
     session_limits,
     tls_error,
+    tls_settings,
     warnings,
 )
-from mailserver.service.tls import CertificateFault
+from mailserver.service.tls import CertificateFault, ServiceTls
 
 # Seconds that a client has, at a stop, to take our goodbye. TLS would wait for its answer to
 # the closing of the connection, which a client that is not reading never gives.
 _CLOSE_GRACE: Final = 1.0
+
+# How often the keys of session tickets are made anew.
+_TICKET_KEYS: Final = 24 * 3600.0
 
 EX_UNAVAILABLE: Final = 69
 """Exit code when the server cannot start on this machine as it is (sysexits.h)."""
@@ -125,7 +133,9 @@ class Server(Service):
         set_level(settings[o.local.LOG_LEVEL])
         self._listeners: list[Listener] = []
         self._factories: dict[str, ImapFactory | Pop3Factory | LmtpFactory] = {}
+        self._proxies: list[ProxyFactory] = []
         self._endings = Endings()
+        self._timers: list[LoopingCall] = []
 
     def privilegedStartService(self) -> None:
         """Bind the ports; called as root where twistd was started so."""
@@ -204,10 +214,13 @@ class Server(Service):
         for listener in self._listeners:
             if listener.service not in self._factories:
                 self._factories[listener.service] = self._factory(installation, listener.service)
-            listener.start(self._reactor, self._serving(listener.service))
+            listener.start(self._reactor, self._serving(listener))
         self._listen_for_reload()
+        self._every(self._settings[o.tls.CHECK_INTERVAL], self._look_at_certificates)
+        self._every(_TICKET_KEYS, self._renew_ticket_keys)
         for text in warnings(self._settings, self._tls is not None):
             self.log.emit(LogLevel.warn, "{text}", text=text)
+        self._warn_of_certificates()
         self.log.info(
             "mailserver {version} serves {services} in {seconds:.2f} s",
             version=__version__,
@@ -225,18 +238,19 @@ class Server(Service):
                 monitor=self.monitor,
                 settings=pop3_settings(self._settings),
                 clock=self._reactor,
-                tls=self._tls,
+                tls=self._tls_of("pop3"),
                 endings=self._endings,
             )
             return Pop3Factory(pop3, service)
-        if service == "lmtp":
+        if service in ("lmtp", "lmtps"):
             return LmtpFactory(
                 self.monitor,
                 self._reactor,
                 installation.store,
                 installation.directory,
                 lmtp_settings(self._settings),
-                self._tls,
+                self._tls_of("lmtp"),
+                service,
             )
         services = Services(
             store=installation.store,
@@ -247,16 +261,37 @@ class Server(Service):
             settings=imap_settings(self._settings),
             registry=self._registry,
             clock=self._reactor,
-            tls=self._tls,
+            tls=self._tls_of("imap"),
         )
         return ImapFactory(services, service)
 
-    def _serving(self, service: str) -> IProtocolFactory:
-        factory: IProtocolFactory = self._factories[service]
-        if service in ("imaps", "pop3s"):
-            assert self._tls is not None
-            factory = TLSMemoryBIOFactory(self._tls, False, factory)
+    def _tls_of(self, service: str) -> ServiceTls | None:
+        return None if self._tls is None else self._tls.for_service(service)
+
+    def _serving(self, listener: Listener) -> IProtocolFactory:
+        """What a listener hands its connections to: the PROXY header lies below TLS."""
+        factory: IProtocolFactory = self._factories[listener.service]
+        plain = listener.service.removesuffix("s")
+        if plain != listener.service:
+            tls = self._tls_of(plain)
+            assert tls is not None
+            wrapping = TLSMemoryBIOFactory(tls, False, factory)
+            # A `Connection` joins its output itself.
+            wrapping.protocol = TLSMemoryBIOProtocol
+            factory = wrapping
+        if listener.behind_proxy:
+            trusted = proxy_settings(self._settings)
+            factory = ProxyFactory(factory, listener.service, trusted, self._reactor)
+            self._proxies.append(factory)
         return factory
+
+    def _every(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do something until the service stops; never if it is every 0 seconds."""
+        if seconds and self._tls is not None:
+            timer = LoopingCall(work)
+            timer.clock = self._reactor
+            timer.start(seconds, now=False)
+            self._timers.append(timer)
 
     def _abandon(self) -> None:
         """Let go of what a start that failed had taken."""
@@ -266,6 +301,9 @@ class Server(Service):
 
     async def _stop(self) -> None:
         self._stop_listening_for_reload()
+        for timer in self._timers:
+            timer.stop()
+        self._timers.clear()
         for listener in self._listeners:
             await listener.stop()
         for session in self.monitor.sessions():
@@ -317,12 +355,7 @@ class Server(Service):
         assert self._reread is not None
         try:
             settings = self._reread()
-            certificate, key = settings[o.tls.CERTIFICATE], settings[o.tls.KEY]
-            if self._tls is not None and certificate is not None:
-                try:
-                    self._tls.reload(certificate, key or certificate)
-                except CertificateFault as fault:
-                    raise tls_error(settings, fault) from fault
+            self._reload_tls(settings)
         except ConfigurationError as error:
             for problem in error.problems:
                 self.log.error("not reloaded: {problem}", problem=str(problem))
@@ -332,7 +365,8 @@ class Server(Service):
             for option in settings.changed(self._settings)
             if option.applies is Applies.RESTART
         ]
-        if (certificate is None) != (self._tls is None):  # a listener and STARTTLS more or less
+        # a listener and STARTTLS more or less
+        if bool(settings[o.tls.CERTIFICATE]) != (self._tls is not None):
             waiting.append(o.tls.CERTIFICATE.name)
         if waiting:
             self.log.emit(
@@ -342,9 +376,42 @@ class Server(Service):
         self._apply(settings)
         self.log.info("configuration and certificate reloaded")
 
+    def _reload_tls(self, settings: Settings) -> None:
+        if self._tls is None or not settings[o.tls.CERTIFICATE]:
+            return
+        try:
+            self._tls.reload(tls_settings(settings))
+        except CertificateFault as fault:
+            raise tls_error(settings, fault) from fault
+        self._warn_of_certificates()
+
+    def _look_at_certificates(self) -> None:
+        """Take files that have changed; a bad one is told once and tried again when it has
+        changed again, as the second half of a pair that is being replaced will."""
+        if self._tls is None or not self._tls.has_changed():
+            return
+        try:
+            self._reload_tls(self._settings)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                self.log.error("certificates not reloaded: {problem}", problem=str(problem))
+            return
+        self.log.info("certificates have changed and were reloaded")
+
+    def _renew_ticket_keys(self) -> None:
+        if self._tls is not None:
+            self._tls.rotate_tickets()
+            self._warn_of_certificates()
+
+    def _warn_of_certificates(self) -> None:
+        for text in self._tls.warnings(datetime.now(UTC)) if self._tls is not None else ():
+            self.log.emit(LogLevel.warn, "{text}", text=text)
+
     def _apply(self, settings: Settings) -> None:
         set_level(settings[o.local.LOG_LEVEL])
         self.monitor.limits = session_limits(settings)
+        for proxy in self._proxies:
+            proxy.settings = proxy_settings(settings)
         if self.installation is not None:
             self.installation.apply(installation_settings(settings))
         for factory in self._factories.values():

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.server.imap.protocol import ImapFactory
 from mailserver.server.imap.settings import ImapSettings
-from mailserver.service.tls import ServerTls, ensure_self_signed
+from mailserver.service.tls import ServerTls, TlsSettings, ensure_self_signed
 from tests.server.rig import rig
 
 reactor: Any = _reactor
@@ -34,7 +34,9 @@ class TlsCase(TestCase):
         folder = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, folder)
         self.files = ensure_self_signed(folder, ["localhost", "127.0.0.1"])
-        self.tls = ServerTls(self.files.certificate, self.files.key)
+        self.tls = ServerTls(TlsSettings((self.files.certificate,), (self.files.key,))).for_service(
+            "imap"
+        )
         data = folder / "data"
         data.mkdir()
         made = rig(data, self.settings, tls=self.tls)

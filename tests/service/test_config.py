@@ -132,9 +132,13 @@ KINDS: list[tuple[Kind[object], object, object]] = [
     (options.login.STORE_ADMINS.kind, "Root@Example.ORG", ("root@example.org",)),  # SUN-14
     (options.login.DEFAULT_DOMAIN.kind, "B\u00fccher.Example", "xn--bcher-kva.example"),
     (options.local.LOG_LEVEL.kind, "WARN", "warn"),
-    (options.tls.KEY.kind, "key.pem", Path("/base/key.pem")),
-    (options.tls.KEY.kind, "/etc/key.pem", Path("/etc/key.pem")),
-    (options.tls.KEY.kind, "", None),
+    (options.tls.CLIENT_MAP.kind, "key.pem", Path("/base/key.pem")),
+    (options.tls.CLIENT_MAP.kind, "/etc/key.pem", Path("/etc/key.pem")),
+    (options.tls.CLIENT_MAP.kind, "", None),
+    (options.tls.KEY.kind, "k.pem:/e/k.pem", (Path("/base/k.pem"), Path("/e/k.pem"))),
+    (options.tls.KEY.kind, ["a key.pem"], (Path("/base/a key.pem"),)),
+    (options.tls.KEY.kind, "", ()),
+    (options.proxy.LISTENERS.kind, "IMAPS, pop3@::1", ("imaps", "pop3@::1")),
 ]
 
 
@@ -315,6 +319,16 @@ def test_everything_wrong_is_told_at_once_with_line_and_nearest_name(
             "FILE: service.imap.maxthreads: store.writerthreads and auth.threads are 6 together",
         ),
         ('tls.key = "k"\n', "FILE: tls.key: is of no use without tls.certificate"),
+        ('tls.clientca = "a"\n', "FILE: tls.clientca: is of no use without tls.certificate"),
+        ('tls.clientmap = "m"\n', "FILE: tls.clientmap: is of no use without tls.clientca"),
+        (
+            'service.lmtp.clientcertificate = "required"\n',
+            "FILE: service.lmtp.clientcertificate: cannot be required without tls.clientca",
+        ),
+        (
+            'service.proxylisteners = "imaps"\n',
+            "FILE: service.proxylisteners: is of no use without service.proxyhosts",
+        ),
         ("auth.throttle.firstdelay = 20\n", "FILE: auth.throttle.firstdelay: must not be above"),
     ],
 )
@@ -369,7 +383,7 @@ def test_paths_start_at_the_file_they_are_written_in(
     write: Callable[[str], Path], tmp_path: Path
 ) -> None:
     settings = load(write('tls.certificate = "tls/cert.pem"\nlocal.datadirectory = "data"\n'))
-    assert settings[options.tls.CERTIFICATE] == tmp_path / "tls/cert.pem"
+    assert settings[options.tls.CERTIFICATE] == (tmp_path / "tls/cert.pem",)
     assert settings.data == tmp_path / "data"
     assert load(write("")).data == tmp_path / "var"
 

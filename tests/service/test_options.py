@@ -12,14 +12,17 @@ from mailserver.model.networks import Networks
 from mailserver.service import options as o
 from mailserver.service.config import Settings, load
 from mailserver.service.installation import installation_settings
-from mailserver.service.listeners import UnixListener
+from mailserver.service.listeners import TcpListener, UnixListener
 from mailserver.service.options.option import Option
 from mailserver.service.parts import (
     imap_settings,
     listeners,
     lmtp_settings,
     pop3_settings,
+    proxy_settings,
     session_limits,
+    tls_settings,
+    warnings,
 )
 
 Reader = Callable[[Settings], object]
@@ -105,6 +108,11 @@ REACHED: list[tuple[Option[Any], str, Reader, str, object]] = [
         "leniency.whitespace_before_path",
         True,
     ),
+    (o.tls.MINIMUM_VERSION, "1.3", tls_settings, "minimum", "1.3"),
+    (o.tls.CIPHER_LIST, "ECDHE", tls_settings, "ciphers", "ECDHE"),
+    (o.tls.CLIENT_RULES, "commonname", tls_settings, "client_rules", ("commonname",)),
+    (o.proxy.HOSTS, "192.0.2.7", proxy_settings, "trusted", Networks.of(["192.0.2.7"])),
+    (o.proxy.TIMEOUT, "46s", proxy_settings, "timeout", 46.0),
     (o.store.MAX_MESSAGE_SIZE, "1MiB", installation_settings, "limits.max_message_size", 2**20),
     (o.store.WRITER_THREADS, "6", installation_settings, "writers", 6),
     (o.store.MAX_MAILBOXES, "41", installation_settings, "limits.mailboxes", 41),
@@ -133,6 +141,7 @@ LISTENERS: list[tuple[Option[Any], str]] = [
     (o.lmtp.ADDRESS, "192.0.2.1"),
     (o.lmtp.PORT, "1024"),
     (o.lmtp.ENABLE_TCP, "no"),
+    (o.lmtp.ENABLE_SSL_PORT, "yes"),
     (o.lmtp.UNIX_SOCKET, "/run/lmtp"),
 ]
 """Options that change what is listened on."""
@@ -144,7 +153,13 @@ ELSEWHERE = {
     o.local.LOG_LEVEL: "test_wiring",
     o.tls.CERTIFICATE: "test_tls",
     o.tls.KEY: "test_tls",
-    o.tls.MINIMUM_VERSION: "test_tls",
+    o.tls.CHECK_INTERVAL: "test_tls_reload",
+    o.tls.CLIENT_AUTHORITIES: "test_tls_clients",
+    o.tls.CLIENT_REVOKED: "test_tls_clients",
+    o.tls.CLIENT_MAP: "test_tls_clients",
+    **dict.fromkeys(o.tls.CLIENT_CERTIFICATE.values(), "test_tls_clients"),
+    o.proxy.LISTENERS: "below",
+    o.lmtp.SSL_PORT: "below",
     o.login.TRUSTED_HOSTS: "below",
     o.imap.MAX_SESSIONS: "below",
     o.pop3.MAX_SESSIONS: "below",
@@ -203,6 +218,36 @@ def test_trusted_hosts_are_trusted_with_sessions_and_with_logins() -> None:
         installation_settings(settings).throttle.trusted,
     ):
         assert "192.0.2.9" in trusted and trusted != Networks()
+
+
+def test_the_tls_port_of_lmtp() -> None:
+    """SUN-3: there is one only where it is asked for."""
+    settings = load(None, {o.lmtp.ENABLE_SSL_PORT.name: "yes", o.lmtp.SSL_PORT.name: "1124"})
+    found = [one for one in listeners(settings, True) if one.service == "lmtps"]
+    assert [(one.address, one.number) for one in found if isinstance(one, TcpListener)] == [
+        ("127.0.0.1", 1124)
+    ]
+    assert not [one for one in listeners(settings, False) if one.service == "lmtps"]
+
+
+def test_listeners_behind_proxies_are_named_with_or_without_address() -> None:
+    settings = load(
+        None,
+        {
+            o.imap.ADDRESS.name: "127.0.0.1, 127.0.0.2",
+            o.pop3.ADDRESS.name: "127.0.0.1",
+            o.proxy.HOSTS.name: "192.0.2.7",
+            o.proxy.LISTENERS.name: "imaps@127.0.0.2, pop3, pop3s@192.0.2.1",
+        },
+    )
+    found = {
+        (one.service, one.address)
+        for one in listeners(settings, True)
+        if isinstance(one, TcpListener) and one.behind_proxy
+    }
+    assert found == {("imaps", "127.0.0.2"), ("pop3", "127.0.0.1")}
+    said = [text for text in warnings(settings, True) if "proxylisteners" in text]
+    assert said == ["service.proxylisteners: nothing listens on pop3s@192.0.2.1"]
 
 
 def test_the_mode_of_the_unix_socket() -> None:

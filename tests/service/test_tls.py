@@ -14,9 +14,14 @@ from pathlib import Path
 
 import pytest
 from OpenSSL import SSL
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from mailserver.service.tls import CertificateFault, SelfSigned, ServerTls, ensure_self_signed
+from mailserver.service.tls import (
+    CertificateFault,
+    SelfSigned,
+    ServerTls,
+    TlsSettings,
+    ensure_self_signed,
+)
 from tests.requires import require_program
 
 NAMES = ["localhost", "mail.example.org", "127.0.0.1", "::1"]
@@ -27,10 +32,14 @@ def files(tmp_path: Path) -> SelfSigned:
     return ensure_self_signed(tmp_path / "tls", NAMES)
 
 
+def server_tls(files: SelfSigned, minimum: str = "1.2") -> ServerTls:
+    return ServerTls(TlsSettings((files.certificate,), (files.key,), minimum))
+
+
 def handshake(tls: ServerTls, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
     """Connect Python's own TLS client to the server's side."""
     near, far = socket.socketpair()
-    server = SSL.Connection(tls.serverConnectionForTLS(TLSMemoryBIOProtocol).get_context(), far)
+    server = SSL.Connection(tls.for_service("imap").getContext(), far)
     server.set_accept_state()
 
     def accept() -> None:
@@ -48,12 +57,12 @@ def handshake(tls: ServerTls, context: ssl.SSLContext, name: str) -> ssl.SSLSock
 def test_clients_that_trust_the_authority_can_verify(files: SelfSigned, name: str) -> None:
     context = ssl.create_default_context(cafile=str(files.authority))
     context.verify_flags |= ssl.VERIFY_X509_STRICT  # Python's default from 3.13 on
-    with handshake(ServerTls(files.certificate, files.key), context, name) as client:
+    with handshake(server_tls(files), context, name) as client:
         assert client.version() == "TLSv1.3"
 
 
 def test_others_cannot(files: SelfSigned) -> None:
-    tls = ServerTls(files.certificate, files.key)
+    tls = server_tls(files)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(tls, ssl.create_default_context(), "localhost")
     with pytest.raises(ssl.SSLCertVerificationError):
@@ -74,15 +83,15 @@ def test_tls_1_1_is_refused(files: SelfSigned) -> None:
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        handshake(ServerTls(files.certificate, files.key), context, "localhost")
+        handshake(server_tls(files), context, "localhost")
 
 
 def test_tls_1_3_alone_can_be_asked_for(files: SelfSigned) -> None:
     context = ssl.create_default_context(cafile=str(files.authority))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    handshake(ServerTls(files.certificate, files.key), context, "localhost").close()
+    handshake(server_tls(files), context, "localhost").close()
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        handshake(ServerTls(files.certificate, files.key, "1.3"), context, "localhost")
+        handshake(server_tls(files, "1.3"), context, "localhost")
 
 
 def test_files_are_private(files: SelfSigned) -> None:
@@ -110,7 +119,7 @@ def test_a_damaged_certificate_is_made_anew(files: SelfSigned, damaged: str) -> 
     (files.key.parent / damaged).chmod(0o600)
     ensure_self_signed(files.key.parent, NAMES)
     context = ssl.create_default_context(cafile=str(files.authority))
-    handshake(ServerTls(files.certificate, files.key), context, "localhost").close()
+    handshake(server_tls(files), context, "localhost").close()
 
 
 def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
@@ -126,16 +135,20 @@ def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
 
 def fault(certificate: Path, key: Path) -> CertificateFault:
     with pytest.raises(CertificateFault) as caught:
-        ServerTls(certificate, key)
+        ServerTls(TlsSettings((certificate,), (key,)))
     return caught.value
 
 
 def test_faults_name_the_file_and_the_reason(files: SelfSigned, tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
     error = fault(missing, files.key)
-    assert (error.file, error.is_key, error.reason) == (missing, False, "No such file or directory")
+    assert (error.file, error.role, error.reason) == (
+        missing,
+        "certificate",
+        "No such file or directory",
+    )
     error = fault(files.certificate, missing)
-    assert (error.file, error.is_key, error.reason) == (missing, True, "No such file or directory")
+    assert (error.file, error.role, error.reason) == (missing, "key", "No such file or directory")
 
     junk = tmp_path / "junk.pem"
     junk.write_bytes(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
@@ -146,7 +159,7 @@ def test_faults_name_the_file_and_the_reason(files: SelfSigned, tmp_path: Path) 
 
     other = ensure_self_signed(tmp_path / "other", NAMES)
     error = fault(files.certificate, other.key)
-    assert error.is_key
+    assert error.role == "key"
     assert "does not belong to the certificate" in error.reason
 
 
@@ -162,26 +175,27 @@ def test_an_encrypted_key_is_told_apart(files: SelfSigned, tmp_path: Path) -> No
 def test_a_key_that_everybody_can_read_is_refused(files: SelfSigned) -> None:
     """S14; a group may read it, as Debian's ssl-cert does."""
     files.key.chmod(0o640)
-    ServerTls(files.certificate, files.key)
+    server_tls(files)
     files.key.chmod(0o644)
     error = fault(files.certificate, files.key)
-    assert error.is_key
+    assert error.role == "key"
     assert "everybody" in error.reason
 
 
 def test_a_bad_new_certificate_keeps_the_old_one(files: SelfSigned, tmp_path: Path) -> None:
     """R18, S12."""
-    tls = ServerTls(files.certificate, files.key)
+    settings = TlsSettings((files.certificate,), (files.key,))
+    tls = ServerTls(settings)
     before = ssl.create_default_context(cafile=str(files.authority))
     files.certificate.write_bytes(b"junk")
     with pytest.raises(CertificateFault):
-        tls.reload(files.certificate, files.key)
+        tls.reload(settings)
     handshake(tls, before, "localhost").close()
 
     other = ensure_self_signed(tmp_path / "other", NAMES)
     shutil.copy(other.certificate, files.certificate)
     shutil.copy(other.key, files.key)
-    tls.reload(files.certificate, files.key)
+    tls.reload(settings)
     after = ssl.create_default_context(cafile=str(other.authority))
     handshake(tls, after, "localhost").close()
     with pytest.raises(ssl.SSLCertVerificationError):

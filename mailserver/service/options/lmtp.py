@@ -29,6 +29,12 @@ ADDRESS = OPTIONS.row(
 )
 PORT = OPTIONS.row("service.lmtp.port", port(_NEVER_25), 24, "TCP port")
 ENABLE_TCP = OPTIONS.row("service.lmtp.enabletcp", BOOLEAN, True, "Listen on the TCP port")
+ENABLE_SSL_PORT = OPTIONS.row(
+    "service.lmtp.enablesslport", BOOLEAN, False, "Listen on the TLS port"
+)
+SSL_PORT = OPTIONS.row(
+    "service.lmtp.sslport", port(_NEVER_25), 2424, "TLS port; none is registered for LMTP"
+)
 UNIX_SOCKET = OPTIONS.row("service.lmtp.unixsocket", PATH, None, "Also listen on a Unix socket")
 UNIX_MODE = OPTIONS.row(
     "service.lmtp.unixmode", choice("0600", "0660", "0666"), "0660", "Mode of the Unix socket"

@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from mailserver.server.lmtp.protocol import LmtpFactory
 from mailserver.server.lmtp.session import LmtpSettings
-from mailserver.service.tls import ServerTls, ensure_self_signed
+from mailserver.service.tls import ServerTls, TlsSettings, ensure_self_signed
 from tests.server.lmtp.harness import Client, Directory, Monitor, Store
 
 MESSAGE = b"Subject: x\r\n\r\nhi\r\n"
@@ -37,7 +37,9 @@ class StartTls(TestCase):
             self.store,
             directory,
             LmtpSettings("mail.example.org"),
-            ServerTls(self.files.certificate, self.files.key),
+            ServerTls(TlsSettings((self.files.certificate,), (self.files.key,))).for_service(
+                "lmtp"
+            ),
         )
 
     def listen_tcp(self) -> int:
