@@ -254,6 +254,14 @@ class IMailStore(Interface):
         The caller asks again from after the last one it got. At most 2,000 UIDs.
         """
 
+    async def unique_ids(who: Principal, image: IMailboxImage) -> dict[int, str]:
+        """Give what POP3 called messages on the servers from which they were imported.
+
+        Returns:
+            UID → unique id, each only once; also of messages that are gone, and of few
+            or none that are there.
+        """
+
     async def search(who: Principal, image: IMailboxImage, key: SearchKey) -> array[int]:
         """Find the messages of the image for which the programme holds.
 
@@ -319,6 +327,7 @@ class IMailStore(Interface):
         target: MailboxRef,
         messages: Sequence[tuple[ISpooled, Flags, InternalDate]],
         import_keys: Sequence[str] = (),
+        unique_ids: Sequence[str | None] = (),
     ) -> Copied:
         """Add messages, all or none (T25); durable. The spooled ones stay the caller's.
 
@@ -326,6 +335,9 @@ class IMailStore(Interface):
             import_keys: one for each message; a message whose key this account already
                 took in is left out (then it is not among `target`), so that an
                 interrupted import can be repeated.
+            unique_ids: one for each message, what POP3 called it on another server: 1 to 70
+                characters 0x21 to 0x7E, or None. One that the mailbox has given to
+                another message is not kept.
 
         Raises:
             MailError: NONEXISTENT, NO_PERMISSION, OVER_QUOTA, TOO_BIG, LIMIT (keywords).

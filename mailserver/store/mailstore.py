@@ -39,6 +39,7 @@ from mailserver.store.limits import StoreLimits
 from mailserver.store.search import Search
 from mailserver.store.spool import Spool, Spooled
 from mailserver.store.sql import mailboxes as sql
+from mailserver.store.sql import messages as message_sql
 from mailserver.store.sqlite import SqliteEngine
 from mailserver.store.texts import Texts
 from mailserver.store.transactions import copying, quota
@@ -336,6 +337,14 @@ class MailStore:
             lambda c: reading.contents(c, blobs, opened.number, uids, limit) if uids else [],
         )
 
+    async def unique_ids(self, who: Principal, image: IMailboxImage) -> dict[int, str]:
+        """Give the unique ids kept of other servers; see `IMailStore.unique_ids`."""
+        opened = await self._through(who, image, Right.READ)
+        rows = await self._engine.read(
+            opened.ref.account, lambda c: c.rows(message_sql.UNIQUE_IDS, (opened.number,))
+        )
+        return dict(rows)
+
     async def search(self, who: Principal, image: IMailboxImage, key: SearchKey) -> array[int]:
         """Find messages; see `IMailStore.search`."""
         opened = await self._through(who, image, Right.READ)
@@ -452,12 +461,14 @@ class MailStore:
         target: MailboxRef,
         messages: Sequence[tuple[ISpooled, Flags, InternalDate]],
         import_keys: Sequence[str] = (),
+        unique_ids: Sequence[str | None] = (),
     ) -> Copied:
         """Add messages; see `IMailStore.append`."""
         keys: Sequence[str | None] = import_keys or [None] * len(messages)
+        names = unique_ids or [None] * len(messages)
         coming = [
-            message_rules.incoming(_own(spooled), given, date, import_key=key)
-            for (spooled, given, date), key in zip(messages, keys, strict=True)
+            message_rules.incoming(_own(spooled), given, date, import_key=key, unique_id=name)
+            for (spooled, given, date), key, name in zip(messages, keys, names, strict=True)
         ]
 
         def write(transaction: Transaction) -> Copied:

@@ -141,12 +141,16 @@ class Rig:
         to: str = "INBOX",
         date: InternalDate = ARRIVED,
         keys: Iterable[str] = (),
+        unique_ids: Iterable[str | None] = (),
     ) -> Copied:
         """Append messages, one MAIL by default."""
         items = [m if isinstance(m, tuple) else (m, Flags()) for m in messages or (MAIL,)]
         spooled = [(self.spool(octets), flags, date) for octets, flags in items]
         try:
-            return self.run(self.store.append(self.who, self.ref(to), spooled, tuple(keys)))
+            append = self.store.append(
+                self.who, self.ref(to), spooled, tuple(keys), tuple(unique_ids)
+            )
+            return self.run(append)
         finally:
             for each, _, _ in spooled:
                 each.discard()

@@ -113,6 +113,25 @@ def test_an_older_schema_is_brought_up_to_date(
     raw.close()
 
 
+def test_mail_of_every_schema_is_there_after_the_upgrade(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # R17
+    steps = sqlite.schema_steps()
+    for version in range(1, len(steps)):
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite, "schema_steps", lambda: steps[:version])  # noqa: B023
+            rig = Rig(tmp_path / str(version), open_sqlite)
+            rig.append(MAIL, MAIL)
+            rig.close()
+        rig.open()
+        image = rig.image()
+        rig.append(unique_ids=["from elsewhere"])
+        assert list(image.uids) == [1, 2, 3]
+        assert rig.octets(image, 1) == MAIL
+        assert rig.run(rig.store.unique_ids(rig.who, image)) == {3: "from elsewhere"}
+        rig.close()
+
+
 def test_a_failing_step_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = sqlite.schema_steps()
     rig.run(rig.store.stop())

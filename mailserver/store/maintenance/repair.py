@@ -64,7 +64,9 @@ _SHAPES: Final = ("message", "mailbox", "place", "octets", "tombstone", "keyword
 """Tables whose rows no other table's rows look like."""
 
 _USES: Final = frozenset(use.value for use in SpecialUse)
-_KEPT_AS_READ: Final = ("subscription", "alias", "acl", "annotation", "seen", "thread", "import")
+_KEPT_AS_READ: Final = (
+    "subscription", "alias", "acl", "annotation", "seen", "thread", "import", "unique_id",
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -581,7 +583,7 @@ class _Repair:
             for row in self._rows[table]:
                 marks = ", ".join("?" * len(row))
                 connection.run(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
-        for table in ("acl", "seen", "annotation"):
+        for table in ("acl", "seen", "annotation", "unique_id"):
             connection.run(
                 f"DELETE FROM {table} WHERE mailbox <> 0"
                 " AND mailbox NOT IN (SELECT number FROM mailbox)"

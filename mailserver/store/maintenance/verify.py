@@ -390,7 +390,9 @@ class _Check:
                     self.error(f"the next number of {name} was given already")
 
     def _belongings(self) -> None:
-        for table in ("acl", "keyword", "tombstone", "seen", "snapshot", "annotation"):
+        for table in (
+            "acl", "keyword", "tombstone", "seen", "snapshot", "annotation", "unique_id",
+        ):  # fmt: skip
             for number, count in self.rows(
                 f"SELECT mailbox, count(*) FROM {table} WHERE mailbox NOT IN"
                 " (SELECT number FROM mailbox) AND mailbox <> 0 GROUP BY mailbox"

@@ -25,8 +25,10 @@ RENAME = "UPDATE mailbox SET name = ?, uid_validity = ? WHERE number = ?"
 DELETE = "DELETE FROM mailbox WHERE number = ?"
 FORGET = tuple(
     f"DELETE FROM {table} WHERE mailbox = ?"
-    for table in ("place", "tombstone", "keyword", "acl", "annotation", "seen", "snapshot")
-)
+    for table in (
+        "place", "tombstone", "keyword", "acl", "annotation", "seen", "snapshot", "unique_id",
+    )
+)  # fmt: skip
 """What goes with a mailbox; messages without another place are removed before."""
 
 COUNTED = (

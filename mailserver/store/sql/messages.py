@@ -80,6 +80,9 @@ NEXT_THREAD = "SELECT coalesce(max(id), 0) + 1 FROM message"
 IMPORTED = "SELECT 1 FROM import WHERE key = ?"
 IMPORT = "INSERT INTO import (key) VALUES (?)"
 
+NAME_UNIQUELY = "INSERT OR IGNORE INTO unique_id (mailbox, uid, name) VALUES (?, ?, ?)"
+UNIQUE_IDS = "SELECT uid, name FROM unique_id WHERE mailbox = ?"
+
 # -- what an image is made of --------------------------------------------------
 
 IMAGE_SLICE = (

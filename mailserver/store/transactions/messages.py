@@ -41,6 +41,7 @@ class Incoming:
         description: of `prefix` and octets together.
         prefix: header lines of this recipient alone.
         import_key: what an import knows it by, or None.
+        unique_id: what POP3 called it on another server, or None.
     """
 
     spooled: Spooled
@@ -49,6 +50,7 @@ class Incoming:
     date: InternalDate
     prefix: bytes = b""
     import_key: str | None = None
+    unique_id: str | None = None
 
 
 def incoming(
@@ -57,12 +59,13 @@ def incoming(
     date: InternalDate,
     prefix: bytes = b"",
     import_key: str | None = None,
+    unique_id: str | None = None,
 ) -> Incoming:
     """Make an `Incoming`; with a prefix its description is derived, not computed anew."""
     description = spooled.description
     if prefix:
         description = prefixed(description, prefix)
-    return Incoming(spooled, description, flags, date, prefix, import_key)
+    return Incoming(spooled, description, flags, date, prefix, import_key, unique_id)
 
 
 @attrs.frozen
@@ -112,7 +115,15 @@ def append(
         )
         for message in messages
     ]
-    return place(transaction, mailbox, places, kind)
+    copied = place(transaction, mailbox, places, kind)
+    named = [
+        (mailbox.number, uid, message.unique_id)
+        for uid, message in zip(copied.target, messages, strict=True)
+        if message.unique_id is not None
+    ]
+    if named:
+        connection.run_many(sql.NAME_UNIQUELY, named)
+    return copied
 
 
 def _is_new(connection: Connection, message: Incoming) -> bool:
