@@ -10,6 +10,8 @@ ignored, so that versions may differ while one is replaced by the other:
     {"hello": 1, "listen": true}                 first line of who connects
     {"account": "…", "mailbox": "…", "modseq": 7, "kind": "NewMsg"}      either way
     {"ping": 3}  →  {"pong": 3}                  all lines before it have been taken
+    {"bye": true}                                last line of who goes of its own will
+    {"wake": true}                               to who listens: look at everything anew
 
 Invariants:
 
@@ -18,6 +20,8 @@ Invariants:
   was left by a dead process, and is replaced without a race.
 - Nobody waits for a peer: events for one that does not read are joined per mailbox, and it
   is dropped after a while. It connects again and then looks at everything anew.
+- A process that goes without a goodbye may have committed what it could not tell any more:
+  then all others look at everything anew.
 """
 
 from __future__ import annotations
@@ -282,6 +286,12 @@ class HubServer:
     def disconnected(self, peer: _Client) -> None:
         """A process is gone."""
         self._peers.discard(peer)
+        if peer.took_leave or self._port is None:
+            return
+        self._bus.wake_all()
+        for other in list(self._peers):
+            if other.listens:
+                other.wake()
 
     def _release(self) -> None:
         for descriptor in (self._directory, self._lock):
@@ -298,6 +308,7 @@ class _Client(_Peer):
         self._server = server
         self._bus = bus
         self.listens = False
+        self.took_leave = False
         self.gone: Deferred[None] = Deferred()
 
     def began(self) -> None:
@@ -305,9 +316,11 @@ class _Client(_Peer):
         self._server.connected(self)
 
     def received(self, message: dict[str, Any]) -> None:
-        """Take a hello, a ping or an event."""
+        """Take a hello, a ping, an event or a goodbye."""
         if "hello" in message:
             self.listens = message.get("listen") is True
+        elif "bye" in message:
+            self.took_leave = True
         elif "ping" in message:
             if type(message["ping"]) is not int:
                 raise ValueError("ping is not a number")
@@ -316,6 +329,10 @@ class _Client(_Peer):
             event = decode(message)
             self._bus.deliver(event)
             self._server.relay(event, self)
+
+    def wake(self) -> None:
+        """Tell it that events may have been lost."""
+        self.transport.write(_line({"wake": True}))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Forget it."""
@@ -376,12 +393,12 @@ class HubClient:
         self._bus.forward_to(None)
         service, self._service = self._service, None
         server = self._server
-        stopped: Deferred[Any] = maybeDeferred(service.stopService)
         if server is None:
-            await stopped
+            await maybeDeferred(service.stopService)
             return
+        server.transport.write(_line({"bye": True}))
         alarm = self._reactor.callLater(CLOSE_TIMEOUT, server.transport.abortConnection)
-        await stopped
+        await maybeDeferred(service.stopService)
         if alarm.active():
             alarm.cancel()
 
@@ -466,9 +483,11 @@ class _Server(_Peer):
         self._pings.pop(number, None)
 
     def received(self, message: dict[str, Any]) -> None:
-        """Take an event or the answer to a ping."""
+        """Take an event, a call to look again, or the answer to a ping."""
         if "account" in message:
             self._bus.deliver(decode(message))
+        elif "wake" in message:
+            self._bus.wake_all()
         elif "pong" in message:
             answer = self._pings.pop(message["pong"], None)
             if answer is not None:

@@ -193,6 +193,33 @@ class BetweenProcesses(HubCase):
         self.assertEqual(events, [event(42)])
         self.assertEqual(self.output, b"True\n")
 
+    async def test_who_is_killed_may_have_changed_what_nobody_heard_of(self) -> None:
+        other, other_bus = self.client()
+        assert await other.flush(5)
+        doomed = self.raw()
+        doomed.sendall(b'{"hello": 1, "listen": false}\n{"ping": 1}\n')
+        assert await deferToThread(doomed.recv, 100)
+        theirs: Deferred[Event] = Deferred()
+        other_bus.subscribe(INBOX, theirs.callback)
+        [ours] = await self.heard(self.bus, doomed.close)
+        assert ours.mod_sequence == 0
+        theirs.addTimeout(10, reactor)
+        assert (await theirs).mod_sequence == 0
+
+    async def test_who_says_goodbye_makes_nobody_look(self) -> None:
+        heard: list[Event] = []
+        self.bus.subscribe(INBOX, heard.append)
+        other, _ = self.client()
+        assert await other.flush(5)
+        await other.stop()
+        gone = self.raw()
+        gone.sendall(b'{"hello": 1}\n{"bye": true}\n')
+        gone.close()
+        last, _ = self.client()
+        assert await last.flush(5), "the server has seen the end of the others"
+        await deferLater(reactor, 0.05)
+        assert heard == []
+
     async def test_a_push_takes_milliseconds(self) -> None:
         client, bus = self.client()
         assert await client.flush(5)
