@@ -472,8 +472,11 @@ def _fetch(turn: Turn) -> State:
     uids = turn.command.uids
     if turn.answer is not None:
         # Those that it tells of. The others were seen when it looked; that another session
-        # takes the flag from one of them meanwhile does not undo the rest.
-        uids = tuple(uid for data in turn.answer.data for uid in _told_seen(data))
+        # takes the flag from one of them meanwhile does not undo the rest. What it does not
+        # speak of was taken away before it was read, perhaps with the mark.
+        fetched = {uid for data in turn.answer.data for uid in _uids_of(data)}
+        told = {uid for data in turn.answer.data for uid in _told_seen(data)}
+        uids = tuple(uid for uid in uids if uid in told or uid not in fetched)
     seen = attrs.evolve(turn.command, operation="+", flags=("\\Seen",), uids=uids)
     return turn.changed(store(turn.box.messages, seen))
 
@@ -483,7 +486,12 @@ def _told_seen(data: r.Response) -> Iterator[int]:
     if isinstance(data, r.FetchData):
         kinds = {type(item) for item in data.items}
         if kinds >= {r.SectionItem, r.FlagsItem}:
-            yield from (item.uid for item in data.items if isinstance(item, r.UidItem))
+            yield from _uids_of(data)
+
+
+def _uids_of(data: r.Response) -> Iterator[int]:
+    if isinstance(data, r.FetchData):
+        yield from (item.uid for item in data.items if isinstance(item, r.UidItem))
 
 
 def _look(turn: Turn) -> State:

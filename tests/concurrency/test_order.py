@@ -7,6 +7,7 @@ import pytest
 
 from mailserver.model.numset import SequenceSet
 from mailserver.wire.imap import responses as r
+from mailserver.wire.imap.commands import BodySection, SectionText
 from tests.concurrency.order import Talk, Truth, explain
 from tests.concurrency.reference import (
     STARS,
@@ -120,6 +121,22 @@ def test_a_message_is_moved_once() -> None:
         explain(start, {0: [won], 1: [move(1, 2)]}, truth(2, archive=(moved, (2, 10, frozenset()))))
     with pytest.raises(Contradiction):
         explain(start, {0: [won]}, truth(2, message(1), archive=(moved,)))
+
+
+def test_what_was_taken_away_while_it_was_read_may_have_been_marked() -> None:  # T28
+    parts = (
+        r.UidItem(2),
+        r.FlagsItem(("\\Seen",)),
+        r.SectionItem(BodySection((), SectionText.TEXT), b"x"),
+    )
+    code = r.Status(r.Condition.OK, "gone", r.EXPUNGEISSUED)
+    fetch = Command("UID FETCH", "1:2 (UID BODY[TEXT])", uids=(1, 2))
+    talk: Talk = {0: [(fetch, Answer(code, (r.FetchData(2, parts),)))], 1: [move(1, 1)]}
+    start, read = state(message(1), message(2)), message(2, "\\seen")
+    for flags in ((), ("\\seen",)):
+        explain(start, talk, truth(3, read, archive=((1, 10, frozenset(flags)),)))
+    with pytest.raises(Contradiction):
+        explain(start, talk, truth(3, message(2), archive=((1, 10, frozenset()),)))
 
 
 def test_a_refusal_needs_its_reason() -> None:
