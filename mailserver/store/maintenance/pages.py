@@ -344,6 +344,7 @@ class Table:
         order: place of each stored value among the columns.
         key: column that is the rowid, or None.
         is_index: its tree is that of an index: indexes, tables without rowid.
+        added: what rows that are older than the last columns have in these.
     """
 
     name: str
@@ -352,13 +353,16 @@ class Table:
     order: tuple[int, ...]
     key: int | None
     is_index: bool
+    added: Row = ()
 
     def row(self, rowid: int | None, values: Row) -> Row | None:
         """The values in the order of declaration, or None if they do not fit."""
         if not self.columns:
             return values if rowid is None else (*values, rowid)
-        if len(values) != len(self.columns):
+        short = len(self.columns) - len(values)
+        if not 0 <= short <= len(self.added):
             return None
+        values = (*values, *self.added[len(self.added) - short :])
         out = list(values)
         for value, at in zip(values, self.order, strict=True):
             out[at] = value
@@ -373,11 +377,20 @@ class Table:
 _PYTHON_TYPES: dict[str, type] = {"INTEGER": int, "TEXT": str, "BLOB": bytes}
 
 
+_COLUMNS = (
+    "SELECT one.name, count(*) FROM sqlite_schema one, pragma_table_info(one.name)"
+    " WHERE one.type = 'table' GROUP BY one.name"
+)
+
+
 def tables(script: Sequence[str]) -> dict[str, Table]:
     """The tables and indexes that these statements make in an empty database."""
     with sqlite3.connect(":memory:") as model:
+        first: dict[str, int] = {}  # table -> columns that it was made with
         for statement in script:
             model.execute(statement)
+            for name, columns in model.execute(_COLUMNS).fetchall():
+                first.setdefault(name, columns)
         found = model.execute(
             "SELECT type, name, rootpage, sql FROM sqlite_schema WHERE rootpage > 0"
         ).fetchall()
@@ -400,6 +413,10 @@ def tables(script: Sequence[str]) -> dict[str, Table]:
                 tuple(order),
                 keys[0][1] if rowid else None,
                 without_rowid,
+                tuple(
+                    model.execute(f"SELECT {column[4]}").fetchone()[0]
+                    for column in columns[first[name] :]
+                ),
             )
     model.close()
     return made
