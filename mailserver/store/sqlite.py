@@ -181,9 +181,12 @@ class SqliteConnection:
             self._upgrade(version)
 
     def _upgrade(self, version: int) -> None:
+        """Make the steps that are missing; a reader does so too if it is the first (R17)."""
         self.run("PRAGMA query_only = OFF")
         for number, script in enumerate(schema_steps()[version:], version + 1):
-            apply_step(self, number, script, now=0)
+            apply_step(self, number, script)
+        if not self._writes:
+            self.run("PRAGMA query_only = ON")
 
     def rows(self, statement: str, arguments: Sequence[Any] = ()) -> list[Row]:
         """Run a query and read it to its end."""
@@ -289,7 +292,7 @@ def statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def apply_step(connection: SqliteConnection, number: int, script: str, now: int) -> None:
+def apply_step(connection: SqliteConnection, number: int, script: str) -> None:
     """Make one schema step, unless another process has made it meanwhile (R17)."""
     connection.run("BEGIN IMMEDIATE")
     try:
@@ -297,7 +300,7 @@ def apply_step(connection: SqliteConnection, number: int, script: str, now: int)
         if not done:
             for statement in statements(script):
                 connection.run(statement)
-            connection.run("INSERT INTO schema (version, applied) VALUES (?, ?)", (number, now))
+            connection.run("INSERT INTO schema VALUES (?, unixepoch())", (number,))
         connection.run("COMMIT")
     finally:
         if connection.in_transaction:
