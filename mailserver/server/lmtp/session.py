@@ -18,6 +18,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import attrs
@@ -375,7 +376,7 @@ class LmtpSession:
             tls=tls,
             id=transaction.id,
             recipient=recipients[0].address if len(recipients) == 1 else "",
-            time=_local_time(self._now()),
+            time=_local_time(int(self._now())),
         )
         transaction.spool = self._store.spool()
         self.take(received(trace))
@@ -412,6 +413,10 @@ class LmtpSession:
     async def _deliver_all(self, transaction: _Transaction, message: ISpooled) -> None:
         """Deliver to all at once: recipients are different accounts, whose commits run
         beside each other. Replies go out in order, each as soon as it can."""
+        if len(transaction.recipients) == 1:  # as nearly always: nothing beside it to start
+            [recipient] = transaction.recipients
+            self._channel.send_reply(await self._deliver(transaction, recipient, message))
+            return
         deliveries = [
             Deferred.fromCoroutine(self._deliver(transaction, recipient, message))
             for recipient in transaction.recipients
@@ -490,7 +495,8 @@ _RUN: Final[dict[type[c.Command], Callable[[LmtpSession, Any], Awaitable[None] |
 }
 
 
-def _local_time(seconds: float) -> datetime:
+@lru_cache(maxsize=1)
+def _local_time(seconds: int) -> datetime:
     """RFC 5321 §4.4 wants local time with its offset."""
     local = time.localtime(seconds)
     return datetime.fromtimestamp(seconds, timezone(timedelta(seconds=local.tm_gmtoff)))

@@ -38,13 +38,14 @@ class Reply:
     def octets(self) -> bytes:
         """Write it, with its last CRLF; each line has the status code (RFC 2034 §4)."""
         status = f"{self.status} " if self.status else ""
-        lines = (self.text, *self.more)
-        last = len(self.more)
-        return b"".join(
-            f"{self.code}{' ' if number == last else '-'}{status}{_clean(line)}\r\n".encode()
-            for number, line in enumerate(lines)
-        )
+        *before, last = (self.text, *self.more)
+        lines = [f"{self.code}-{status}{_clean(line)}\r\n" for line in before]
+        lines.append(f"{self.code} {status}{_clean(last)}\r\n")
+        return "".join(lines).encode("ascii")
 
 
 def _clean(text: str) -> str:
-    return text[:_MAX_TEXT].translate(_CONTROLS).encode("ascii", "replace").decode("ascii")
+    text = text[:_MAX_TEXT]
+    if text.isascii() and text.isprintable():
+        return text
+    return text.translate(_CONTROLS).encode("ascii", "replace").decode("ascii")

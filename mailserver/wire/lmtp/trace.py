@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
+from functools import lru_cache
 
 import attrs
 
@@ -46,8 +47,14 @@ def received(trace: Trace) -> bytes:
     if trace.recipient:
         lines.append(f"\tfor <{trace.recipient}>")
     lines[-1] += ";"
-    lines.append(f"\t{format_datetime(trace.time)}")
+    lines.append(f"\t{_date(trace.time, trace.time.utcoffset())}")
     return "".join(f"{line}\r\n" for line in lines).encode("utf-8")
+
+
+@lru_cache(maxsize=1)  # many come in one second
+def _date(time: datetime, offset: timedelta | None) -> str:
+    """The date of RFC 5322; `offset` is the time's, since equal times may be of two zones."""
+    return format_datetime(time)
 
 
 def return_path(sender: str) -> bytes:
