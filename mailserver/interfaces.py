@@ -21,11 +21,12 @@ Rules that hold for every method here:
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from zope.interface import Attribute, Interface
 
+from mailserver.errors import MailError
 from mailserver.model.account import Account, AppPassword, Recipient, Verifiers
 from mailserver.model.acl import Right
 from mailserver.model.changes import Changes, Copied, Event, FlagsStored
@@ -37,6 +38,7 @@ from mailserver.model.names import SpecialUse
 from mailserver.model.numset import NumSet
 from mailserver.model.quota import QuotaRoot
 from mailserver.model.search import SearchKey
+from mailserver.model.secrets import Evidence, SecretKind, Secrets
 
 
 class ISpool(Interface):
@@ -425,6 +427,36 @@ class IVerifiers(Interface):
         """
 
 
+class IAttempt(Interface):
+    """A login in which the password stays with the client: it proves to have it."""
+
+    secrets: Secrets = Attribute(
+        "what the proof is checked against; for a name that is not there, such as belong to"
+        " no password (S7)"
+    )
+
+    async def proved(label: str, authzid: str) -> Principal:
+        """Let the client in.
+
+        Args:
+            label: of the secret that was proved.
+            authzid: as in `IAuthenticator.check_password`.
+
+        Raises:
+            MailError: AUTHORIZATION_FAILED, DISABLED, UNAVAILABLE, as there.
+        """
+
+    def failed(reason: str) -> MailError:
+        """Count a failure.
+
+        Args:
+            reason: for the log.
+
+        Returns:
+            The refusal, to be raised: that of `check_password`.
+        """
+
+
 class IAppPasswords(Interface):
     """Passwords for single devices (made by the server, so nobody can guess them)."""
 
@@ -436,7 +468,20 @@ class IAppPasswords(Interface):
 
 
 class IAuthenticator(Interface):
-    """Checks who somebody is, with one answer and one cost for every failure (S7)."""
+    """Checks who somebody is, with one answer and one cost for every failure (S7).
+
+    Arguments that all checks have in common: `service` is `imap`, `imaps`, `pop`, `pops`,
+    …, for filters and the log; `address` the client's IP address, for throttling; `authzid`
+    whom to act as, empty for oneself, others only for store administrators (S6, SUN-14).
+
+    All may raise `MailError` AUTHENTICATION_FAILED (same text whatever was wrong),
+    AUTHORIZATION_FAILED (authzid not allowed), DISABLED (said only to who has proved who
+    he is), UNAVAILABLE (a source is down, or too many tries).
+    """
+
+    def accepts() -> Collection[Evidence | SecretKind]:
+        """Say what can be checked now, of every account: a mechanism that needs something
+        else must not be offered."""
 
     async def check_password(
         name: str, password: str, *, authzid: str, service: str, address: str
@@ -445,19 +490,49 @@ class IAuthenticator(Interface):
 
         Args:
             name: as typed.
-            authzid: whom to act as; empty for oneself, others only for store
-                administrators (S6, SUN-14).
-            service: `imap`, `imaps`, `pop`, `pops`, …, for filters and the log.
-            address: the client's IP address, for throttling.
-
-        Raises:
-            MailError: AUTHENTICATION_FAILED (same text whatever was wrong),
-                AUTHORIZATION_FAILED (authzid not allowed), DISABLED (said only to who
-                knew the password), UNAVAILABLE (backend down, or too many tries).
         """
 
-    def password_mechanisms() -> Sequence[str]:
-        """SASL mechanisms that carry a password in clear: `PLAIN`, `LOGIN`."""
+    async def attempt(name: str, kind: SecretKind, *, service: str, address: str) -> IAttempt:
+        """Begin to check the proof of a password.
+
+        Args:
+            name: as typed.
+            kind: of the secrets that are needed; one that is accepted.
+
+        Raises:
+            MailError: UNAVAILABLE.
+        """
+
+    async def check_token(token: str, *, user: str, service: str, address: str) -> Principal:
+        """Verify a bearer token of an OAuth server (RFC 6750).
+
+        Args:
+            user: whom the client wants to be, as typed; empty for whom the token names.
+
+        Raises:
+            MailError: AUTHORIZATION_FAILED also for a token without the scope that is
+                needed.
+        """
+
+    def token_advice() -> Mapping[str, str]:
+        """What a client whose token is refused is told: `scope`, `openid-configuration`
+        (RFC 7628 §3.2.2)."""
+
+    async def check_certificate(
+        name: str, *, authzid: str, service: str, address: str
+    ) -> Principal:
+        """Let somebody in whose certificate was verified (SUN-10).
+
+        Args:
+            name: login name that the certificate stands for.
+        """
+
+    async def act_as(who: Principal, name: str, *, service: str, address: str) -> Principal:
+        """Let a store administrator who is in act as another (SUN-14).
+
+        Args:
+            name: as typed; whom to act as.
+        """
 
 
 class IThrottle(Interface):

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from mailserver.auth.pool import FairPool
 from mailserver.auth.saslprep import saslprep
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Verifiers
-from mailserver.model.secrets import ScramKeys, ScramSecrets, SecretKind
+from mailserver.model.secrets import ScramKeys, ScramSecrets, SecretKind, scram_keys
 
 MAX_PASSWORD_OCTETS = 1024
 """Octets (UTF-8) of a password; a longer one never matches."""
@@ -148,8 +147,12 @@ class Passwords:
         scram = self._parameters.scram_iterations
         return Verifiers(
             argon2id=self._hasher.hash(octets, salt=self._random(_SALT_OCTETS)),
-            scram_sha256=scram_verifier("sha256", octets, self._random(_SALT_OCTETS), scram),
-            scram_sha1=scram_verifier("sha1", octets, self._random(_SALT_OCTETS), scram)
+            scram_sha256=scram_verifier(
+                SecretKind.SCRAM_SHA_256, octets, self._random(_SALT_OCTETS), scram
+            ),
+            scram_sha1=scram_verifier(
+                SecretKind.SCRAM_SHA_1, octets, self._random(_SALT_OCTETS), scram
+            )
             if self._parameters.scram_sha1
             else "",
         )
@@ -181,19 +184,15 @@ class Passwords:
             self._remembered.popitem(last=False)
 
 
-def scram_verifier(digest: str, octets: bytes, salt: bytes, iterations: int) -> str:
-    """Make what a SCRAM server keeps: `iterations:salt:StoredKey:ServerKey` (RFC 5802 §3).
+def scram_verifier(kind: SecretKind, octets: bytes, salt: bytes, iterations: int) -> str:
+    """Make what is kept for SCRAM: `iterations:salt:StoredKey:ServerKey` (RFC 5802 §3).
 
     Args:
-        digest: `sha256` (RFC 7677) or `sha1`.
         octets: the prepared password in UTF-8.
     """
-    salted = hashlib.pbkdf2_hmac(digest, octets, salt, iterations)
-    client_key = hmac.digest(salted, b"Client Key", digest)
-    stored_key = hashlib.new(digest, client_key).digest()
-    server_key = hmac.digest(salted, b"Server Key", digest)
-    parts = (base64.b64encode(part).decode("ascii") for part in (salt, stored_key, server_key))
-    return ":".join((str(iterations), *parts))
+    keys = scram_keys(kind, octets, salt, iterations)
+    parts = (salt, keys.stored_key, keys.server_key)
+    return ":".join((str(iterations), *(base64.b64encode(part).decode("ascii") for part in parts)))
 
 
 def scram_secrets(verifiers: Verifiers, kind: SecretKind) -> ScramSecrets | None:

@@ -17,7 +17,7 @@ deadline out, as every command does, costs a dictionary entry.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from OpenSSL import SSL
@@ -39,6 +39,7 @@ from zope.interface import implementer
 
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.certificate import ClientCertificate
+from mailserver.server.channel_binding import channel_bindings
 
 T = TypeVar("T")
 
@@ -124,6 +125,7 @@ class Connection(Protocol):
         self._admitted = False
         self._has_begun = False
         self._in_handshake = False
+        self._channel_bindings: Mapping[bytes, bytes] | None = None
         self._out: list[bytes] = []
         self._out_size = 0
         self._full = False
@@ -361,6 +363,15 @@ class Connection(Protocol):
     def peer_account(self) -> str:
         """Login name that the client's certificate stands for; empty for none (SUN-10)."""
         return "" if self.client_certificate is None else self.client_certificate.account
+
+    def channel_bindings(self) -> Mapping[bytes, bytes]:
+        """What the TLS connection can be told by, type → data; empty without TLS
+        (RFC 5929, RFC 9266)."""
+        if not self.secure or self._in_handshake:
+            return {}
+        if self._channel_bindings is None:
+            self._channel_bindings = channel_bindings(self.transport.getHandle())
+        return self._channel_bindings
 
     @property
     def tls_description(self) -> str:

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from mailserver.auth.authenticator import Authenticator
 from mailserver.auth.checkers.directory import DirectoryChecker
+from mailserver.auth.decoys import Decoys
 from mailserver.auth.passwords import HashParameters, Passwords
 from mailserver.auth.pool import FairPool
 from mailserver.auth.throttle import Throttle, ThrottleLimits
@@ -27,6 +28,7 @@ from mailserver.events.hub import HubClient, HubServer
 from mailserver.model.networks import Networks
 from mailserver.service import options as o
 from mailserver.service.config import Settings
+from mailserver.service.secret import installation_secret
 from mailserver.store.directory import Directory
 from mailserver.store.limits import StoreLimits
 from mailserver.store.mailstore import MailStore, open_store
@@ -174,6 +176,7 @@ class Installation:
             Throttle(reactor, settings.throttle),
             reactor,
             self._store_admins,
+            decoys=Decoys(installation_secret(settings.data), settings.hashes.scram_iterations),
         )
         self._pool.start()
 

@@ -77,7 +77,8 @@ class SessionMonitor:
         limit = 0 if session.address in self.limits.trusted else self.limits.per_user
         if not self._take(held, [(("user", session.account, address), limit)]):
             return False
-        self._give_back(held, [key for key in held if key == ("address", address)])
+        # By PROXYAUTH a session becomes another account's (SUN-14).
+        self._give_back(held, [key for key in held[:-1] if isinstance(key, tuple)])
         return True
 
     def closed(self, session: ISession) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -19,8 +19,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailserver.auth.authenticator import Authenticator
-from mailserver.auth.checkers import IChecker, Login
+from mailserver.auth.checkers import IChecker, Kept, Login
 from mailserver.auth.checkers.directory import DirectoryChecker
+from mailserver.auth.decoys import Decoys
 from mailserver.auth.passwords import HashParameters, Passwords
 from mailserver.auth.pool import FairPool
 from mailserver.auth.throttle import Throttle, ThrottleLimits
@@ -28,6 +29,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IAuthenticator
 from mailserver.model.account import Account, AccountStatus
 from mailserver.model.ids import Principal
+from mailserver.model.secrets import Evidence, SecretKind
 from mailserver.store.directory import Directory, NewAccount
 from tests.auth.timing import assert_same_cost
 
@@ -39,6 +41,7 @@ class AuthenticatorCase(TestCase):
     """joe, ann and the store administrator root live in example.org, all with CANARY."""
 
     limits = ThrottleLimits()
+    parameters = HashParameters(time_cost=1, memory_cost=1024, scram_iterations=4096)
 
     async def setUp(self) -> None:
         path = Path(mkdtemp())
@@ -49,9 +52,7 @@ class AuthenticatorCase(TestCase):
         self.pool.start()
         self.addCleanup(self.pool.stop)
         self.clock = Clock()
-        self.passwords = Passwords(
-            self.pool, self.clock, HashParameters(time_cost=1, memory_cost=1024)
-        )
+        self.passwords = Passwords(self.pool, self.clock, self.parameters)
         self.verifiers = await self.passwords.verifiers(CANARY)
         self.joe, self.ann, self.root = await self.directory.create_accounts(
             [
@@ -76,6 +77,7 @@ class AuthenticatorCase(TestCase):
             Throttle(self.clock, self.limits),
             self.clock,
             lambda: self.admins,
+            decoys=Decoys(bytes(32), self.parameters.scram_iterations),
         )
 
     def login(
@@ -108,7 +110,10 @@ class LoggingIn(AuthenticatorCase):
     def test_it_is_an_authenticator(self) -> None:
         verifyObject(IAuthenticator, self.authenticator)
         verifyObject(IChecker, self.checkers[0])
-        self.assertEqual(list(self.authenticator.password_mechanisms()), ["PLAIN", "LOGIN"])
+        self.assertEqual(
+            set(self.authenticator.accepts()),
+            {Evidence.PASSWORD, Evidence.CERTIFICATE, SecretKind.SCRAM_SHA_256},
+        )
 
     async def test_the_right_password_makes_a_principal(self) -> None:
         joe = Principal(self.joe.id, "joe@example.org", "joe@example.org")
@@ -297,14 +302,26 @@ class TableChecker:
     label = "table"
 
     def __init__(self, pair: tuple[str, str], account: Account, *, down: bool = False) -> None:
-        self.pair, self.account, self.down = pair, account, down
+        self.pair, self.owner, self.down = pair, account, down
         self.asked = 0
 
     async def check(self, login: Login) -> Account | None:
         self.asked += 1
         if self.down:
             raise MailError(ErrorKind.UNAVAILABLE, "the backend is down")
-        return self.account if (login.name, login.password) == self.pair else None
+        return self.owner if (login.name, login.password) == self.pair else None
+
+    def secret_kinds(self) -> Collection[SecretKind]:
+        return ()
+
+    async def secrets(self, name: str, kind: SecretKind, service: str) -> Kept | None:
+        raise AssertionError("it has none")
+
+    async def used(self, kept: Kept, label: str) -> None:
+        raise AssertionError("it has none")
+
+    async def account(self, name: str) -> Account | None:
+        return self.owner if name == self.owner.name else None
 
 
 class Chain(AuthenticatorCase):

@@ -20,6 +20,7 @@ from mailserver.auth.pool import FairPool
 from mailserver.auth.saslprep import saslprep
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Verifiers
+from mailserver.model.secrets import SecretKind
 from tests.auth.timing import assert_same_cost
 
 CHEAP = HashParameters(time_cost=1, memory_cost=256, scram_iterations=4096, scram_sha1=True)
@@ -96,7 +97,7 @@ def test_scram_verifiers_hold_the_exchanges_of_the_rfcs(
     proof: str,
     signature: str,
 ) -> None:
-    verifier = scram_verifier(digest, b"pencil", base64.b64decode(salt), 4096)
+    verifier = scram_verifier(SecretKind(digest), b"pencil", base64.b64decode(salt), 4096)
     iterations, kept_salt, stored, server = verifier.split(":")
     assert (iterations, kept_salt) == ("4096", salt)
     stored_key, server_key = base64.b64decode(stored), base64.b64decode(server)

@@ -108,7 +108,7 @@ def test_plaintext_passwords_are_refused_before_tls(server: Server) -> None:
     try:
         client = reloaded(server, lambda capabilities: "LOGINDISABLED" in capabilities)
         assert "STARTTLS" in client.capabilities
-        assert not [one for one in client.capabilities if one.startswith("AUTH=")]
+        assert not {"AUTH=PLAIN", "AUTH=LOGIN"} & set(client.capabilities)
         with pytest.raises(imaplib.IMAP4.error, match=r"\[PRIVACYREQUIRED\]"):
             client.login(*server.demo_account())
         client.starttls(server.tls())

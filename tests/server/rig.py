@@ -27,6 +27,7 @@ from zope.interface import implementer
 
 from mailserver.auth.authenticator import Authenticator
 from mailserver.auth.checkers.directory import DirectoryChecker
+from mailserver.auth.decoys import Decoys
 from mailserver.auth.passwords import HashParameters, Passwords
 from mailserver.auth.pool import FairPool
 from mailserver.auth.throttle import Throttle
@@ -397,7 +398,9 @@ def assemble(
     services = Services(
         store=store,
         directory=directory,
-        authenticator=Authenticator(directory, (checker,), Throttle(loop), loop),
+        authenticator=Authenticator(
+            directory, (checker,), Throttle(loop), loop, decoys=Decoys(bytes(32), 4096)
+        ),
         bus=bus,
         monitor=monitor,
         settings=settings,

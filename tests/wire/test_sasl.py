@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from mailserver.wire import sasl
 from mailserver.wire.sasl import Challenge, Credentials, SaslCancelled, SaslFault
 
+HERE = sasl.Surroundings(bytes)
 TIM = Credentials("", "tim", "tanstaaftanstaaf")
 
 
 def run(name: bytes, initial: bytes | None, *responses: bytes) -> list[sasl.Step]:
-    mechanism = sasl.MECHANISMS[name]()
+    mechanism = sasl.MECHANISMS[name].make(HERE)
     return [mechanism.start(initial), *(mechanism.respond(response) for response in responses)]
 
 

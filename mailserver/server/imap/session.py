@@ -20,7 +20,7 @@ The rules for handlers:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -40,6 +40,7 @@ from mailserver.server.imap.charsets import decode_search_text
 from mailserver.server.imap.registry import CommandSpec, Registry, States
 from mailserver.server.imap.settings import DELAY_NEWMAIL, ImapSettings
 from mailserver.server.imap.view import View
+from mailserver.server.login import Door
 from mailserver.wire.imap.responses import Response
 from mailserver.wire.imap.scanner import Dialect
 from mailserver.wire.imap.writer import write
@@ -104,6 +105,12 @@ class Peer(Protocol):
     @property
     def is_full(self) -> bool:
         """The client does not take what was sent."""
+
+    def peer_account(self) -> str:
+        """See `server.login.Peer`."""
+
+    def channel_bindings(self) -> Mapping[bytes, bytes]:
+        """See `server.login.Peer`."""
 
     def logged_in(self, account: str) -> bool:
         """The client has logged in: count it for the account, and take the deadline for
@@ -310,51 +317,27 @@ class Session:
         )
 
     @property
-    def passwords_allowed(self) -> bool:
-        """A password may be sent now (S2, SUN-11, CGP-7)."""
-        needed = self.settings.plaintext_min_cipher
-        return needed == 0 or (needed > 0 and self.connection.secure)
+    def door(self) -> Door:
+        """The ways to log in now."""
+        connection, services = self.connection, self.services
+        return Door(services.authenticator, services.settings, connection, connection.service)
 
-    @property
-    def mechanisms(self) -> tuple[bytes, ...]:
-        """SASL mechanisms announced and accepted now, upper case."""
-        if not self.passwords_allowed:
-            return ()
-        names = self.services.authenticator.password_mechanisms()
-        return tuple(name.encode("ascii") for name in names)
-
-    def privacy_required(self) -> MailError:
-        """The refusal of a password that must not be sent here (T40, SUN-11)."""
-        if self.connection.secure:
-            text = "passwords are not taken here"
-        else:
-            text = "passwords are taken over TLS only"
-        return MailError(ErrorKind.PRIVACY_REQUIRED, text)
-
-    async def log_in(self, name: str, password: str, authzid: str = "") -> None:
-        """Check a password and become that account (RFC 3501 §6.2.3).
+    async def enter(self, principal: Principal) -> None:
+        """Become an account, at login or by PROXYAUTH.
 
         Raises:
-            MailError: what `IAuthenticator.check_password` raises; PRIVACY_REQUIRED;
-                TOO_MANY if the account has too many sessions. Nothing has changed then.
+            MailError: UNAVAILABLE if the account is going; TOO_MANY if it has too many
+                sessions. Nothing has changed then.
         """
-        if not self.passwords_allowed:
-            raise self.privacy_required()
-        connection, services = self.connection, self.services
-        principal = await services.authenticator.check_password(
-            name,
-            password,
-            authzid=authzid,
-            service=connection.service,
-            address=connection.address,
-        )
+        services = self.services
         account = await services.directory.account_by_id(principal.account)
         if account is None:
             raise MailError(ErrorKind.UNAVAILABLE, "the account is being removed")
-        if not connection.logged_in(principal.name):
+        if not self.connection.logged_in(principal.name):
             raise MailError(ErrorKind.TOO_MANY, "too many sessions of this account are open")
         self.principal = principal
-        self.disabled_capabilities |= {name.encode() for name in account.disabled_capabilities}
+        own = {name.encode() for name in account.disabled_capabilities}
+        self.disabled_capabilities = services.settings.disabled_capabilities | own
         self._enter(States.AUTHENTICATED)
 
     # -- capabilities -------------------------------------------------------

@@ -6,6 +6,7 @@ import attrs
 
 from mailserver import __version__
 from mailserver.wire.imap.reader import AFTER_LOGIN, BEFORE_LOGIN, Limits
+from mailserver.wire.sasl import DEFAULT
 
 DELAY_NEWMAIL = "delay-newmail"
 """Workaround: EXISTS and EXPUNGE only at NOOP, CHECK, IDLE; some clients lose them."""
@@ -24,8 +25,7 @@ class ImapSettings:
 
     Attributes:
         banner: text of the greeting (SUN-5).
-        plaintext_min_cipher: `plaintextmincipher` (SUN-11): 0 allows passwords without
-            TLS, more than 0 only with it, -1 never.
+        plaintext_min_cipher, mechanisms, hostname: as of `LoginSettings`.
         before_login, after_login: how much one command may be (S3).
         nesting_before_login, nesting_after_login: depth of parentheses, NOT and OR (S3).
         bad_before_login, bad_after_login: that many commands in a row answered BAD end
@@ -46,6 +46,8 @@ class ImapSettings:
 
     banner: str = f"mailserver {__version__} ready"
     plaintext_min_cipher: int = 0
+    mechanisms: tuple[bytes, ...] = DEFAULT
+    hostname: str = "localhost"
     before_login: Limits = BEFORE_LOGIN
     after_login: Limits = AFTER_LOGIN
     nesting_before_login: int = 4

@@ -13,7 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import Flag, auto
 from itertools import islice
 from typing import Any, Final, Protocol
@@ -25,7 +25,9 @@ from twisted.logger import Logger
 from mailserver import __version__
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IAuthenticator, IContent, IMailStore, ISessionMonitor
+from mailserver.model.ids import Principal
 from mailserver.server.connection import Disconnected
+from mailserver.server.login import Door
 from mailserver.server.pop3.maildrop import Endings, Maildrop, open_maildrop
 from mailserver.server.pop3.settings import OE_NS_EOH, OUTLOOK_NO_NULS, Pop3Settings
 from mailserver.server.pop3.status import refusal
@@ -92,6 +94,12 @@ class Channel(Protocol):
     @property
     def label(self) -> str:
         """The session's name in the log."""
+
+    def peer_account(self) -> str:
+        """See `server.login.Peer`."""
+
+    def channel_bindings(self) -> Mapping[bytes, bytes]:
+        """See `server.login.Peer`."""
 
     def send(self, octets: bytes) -> None:
         """Queue octets; they go out joined, at the latest when a wait begins."""
@@ -244,77 +252,45 @@ class Pop3Session:
     # -- before login ------------------------------------------------------------
 
     @property
-    def _passwords_allowed(self) -> bool:
-        """A password may be sent now (S2, SUN-11)."""
-        needed = self._settings.plaintext_min_cipher
-        return needed == 0 or (needed > 0 and self._channel.secure)
-
-    @property
-    def _mechanisms(self) -> tuple[bytes, ...]:
-        """SASL mechanisms announced and accepted now, upper case."""
-        if not self._passwords_allowed:
-            return ()
-        names = self._services.authenticator.password_mechanisms()
-        return tuple(name.encode("ascii") for name in names)
-
-    def _check_privacy(self) -> None:
-        """Refuse a password that must not be sent here (SUN-11)."""
-        if not self._passwords_allowed:
-            secure = self._channel.secure
-            text = "passwords are not taken here" if secure else "passwords need TLS: say STLS"
-            raise MailError(ErrorKind.PRIVACY_REQUIRED, text)
+    def _door(self) -> Door:
+        """The ways to log in now."""
+        channel, services = self._channel, self._services
+        service = _FILTER_NAMES.get(channel.service, channel.service)
+        return Door(services.authenticator, self._settings, channel, service)
 
     async def _user(self, command: c.User) -> None:
         # The same for every name: whether there is such a user stays unsaid (T40).
-        self._check_privacy()
+        if not self._door.takes_passwords:
+            raise self._door.refusal()
         self._name = command.name
         self._channel.send(ok("and the password"))
 
     async def _pass(self, command: c.Pass) -> None:
-        self._check_privacy()
         name, self._name = self._name, ""
-        if not name:
+        if not name and self._door.takes_passwords:
             raise _Refused("say USER first")
-        await self._log_in(name, command.password)
+        await self._enter(await self._door.log_in(name, command.password))
 
     async def _auth(self, command: c.Auth) -> None:
         if command.mechanism is None:
             self._begin("mechanisms follow")
-            self._channel.send(lines(self._mechanisms))
+            self._channel.send(lines(self._door.mechanisms))
             self._end()
             return
-        if command.mechanism not in sasl.MECHANISMS:
-            self._channel.send(err("this mechanism is not known here"))
-            return
-        self._check_privacy()
-        if command.mechanism not in self._mechanisms:
-            self._channel.send(err("this mechanism is switched off"))
-            return
-        claim = await self._exchange(command.mechanism, command.initial)
-        await self._log_in(claim.authcid, claim.password, claim.authzid)
 
-    async def _exchange(self, name: bytes, initial: bytes | None) -> sasl.Credentials:
-        """Ask and listen until the mechanism knows what the client claims (T41)."""
-        mechanism = sasl.MECHANISMS[name]()
-        step = mechanism.start(None if initial is None else sasl.decode_initial(initial))
-        while isinstance(step, sasl.Challenge):
-            self._channel.send(challenge(step.octets))
+        async def ask(octets: bytes) -> bytes:
+            self._channel.send(challenge(octets))
             line = await self._channel.read_line(self._settings.auth_response)
             if line is None:
                 raise sasl.SaslFault("this line is too long")
-            step = mechanism.respond(sasl.decode_response(line))
-        return step
+            return line
 
-    async def _log_in(self, name: str, password: str, authzid: str = "") -> None:
-        """Check a password and open the maildrop (RFC 1939 §4)."""
+        door = self._door
+        await self._enter(await door.authenticate(command.mechanism, command.initial, ask))
+
+    async def _enter(self, principal: Principal) -> None:
+        """Open the maildrop of who has logged in (RFC 1939 §4)."""
         channel, services = self._channel, self._services
-        principal = await services.authenticator.check_password(
-            name,
-            password,
-            authzid=authzid,
-            service=_FILTER_NAMES.get(channel.service, channel.service),
-            address=channel.address,
-        )
         maildrop = await open_maildrop(
             services.store,
             principal,
@@ -347,9 +323,9 @@ class Pop3Session:
         """What there is in this state (RFC 2449 §6, T45)."""
         yield from (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
         yield b"EXPIRE NEVER"
-        if self._passwords_allowed:
+        if self._door.takes_passwords:
             yield b"USER"
-        mechanisms = self._mechanisms
+        mechanisms = self._door.mechanisms
         if mechanisms:
             yield b"SASL " + b" ".join(mechanisms)
         if self.state is State.TRANSACTION:

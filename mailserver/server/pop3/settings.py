@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from mailserver import __version__
+from mailserver.wire.sasl import DEFAULT
 
 OUTLOOK_NO_NULS = "outlook-no-nuls"
 """Workaround: NUL is sent as 0x80; Outlook hangs at one."""
@@ -22,8 +23,7 @@ class Pop3Settings:
 
     Attributes:
         banner: text of the greeting (SUN-5).
-        plaintext_min_cipher: `plaintextmincipher` (SUN-11): 0 allows passwords without
-            TLS, more than 0 only with it, -1 never.
+        plaintext_min_cipher, mechanisms, hostname: as of `LoginSettings`.
         max_line: octets of a command; 255 at least (RFC 2449 §4).
         auth_response: octets of one line in AUTH, base64 (S3).
         bad_before_login, bad_after_login: that many bad commands in a row end the
@@ -40,6 +40,8 @@ class Pop3Settings:
 
     banner: str = f"mailserver {__version__} POP3 ready"
     plaintext_min_cipher: int = 0
+    mechanisms: tuple[bytes, ...] = DEFAULT
+    hostname: str = "localhost"
     max_line: int = 8192
     auth_response: int = 65536
     bad_before_login: int = 3

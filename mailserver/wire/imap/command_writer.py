@@ -194,6 +194,11 @@ def _login(out: Pieces, command: c.Login) -> None:
     out.astring(command.password.encode("utf-8"))
 
 
+def _proxyauth(out: Pieces, command: c.ProxyAuth) -> None:
+    out.add(b"PROXYAUTH ")
+    out.astring(command.user.encode("utf-8"))
+
+
 def _enable(out: Pieces, command: c.Enable) -> None:
     out.add(b" ".join((b"ENABLE", *map(atom, command.names))))
 
@@ -421,6 +426,7 @@ _WRITERS: dict[type, _Writer] = {
     c.StartTls: _bare(b"STARTTLS"),
     c.Authenticate: _authenticate,
     c.Login: _login,
+    c.ProxyAuth: _proxyauth,
     c.Enable: _enable,
     c.Select: _select,
     c.Create: _create,

@@ -75,6 +75,13 @@ class Login:
     password: str = attrs.field(repr=False)
 
 
+@attrs.frozen
+class ProxyAuth:
+    """PROXYAUTH: act as another from here on (SUN-14)."""
+
+    user: str
+
+
 # -- authenticated (RFC 3501 §6.3) -------------------------------------------------------
 
 
@@ -466,6 +473,7 @@ Command = (
     | StartTls
     | Authenticate
     | Login
+    | ProxyAuth
     | Enable
     | Select
     | Create

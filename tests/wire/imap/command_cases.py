@@ -77,6 +77,8 @@ LOGIN: list[tuple[bytes, c.Command]] = [
     (b"LOGIN nil NIL", c.Login("nil", "NIL")),  # T20
     (b"LOGIN {7}\r\nj\xc3\xbcrgen {2}\r\n\r\n", c.Login("jürgen", "\r\n")),
     (b"LOGIN a]b x", c.Login("a]b", "x")),
+    (b"PROXYAUTH ann@example.org", c.ProxyAuth("ann@example.org")),
+    (b"proxyauth {3}\r\na b", c.ProxyAuth("a b")),
     (b"AUTHENTICATE GSSAPI", c.Authenticate(b"GSSAPI")),
     (b"authenticate plain dGVzdAB0ZXN0AHRlc3Q=", c.Authenticate(b"PLAIN", b"dGVzdAB0ZXN0AHRlc3Q=")),
     (b"AUTHENTICATE EXTERNAL =", c.Authenticate(b"EXTERNAL", b"=")),  # T41

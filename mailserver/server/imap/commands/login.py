@@ -5,12 +5,17 @@ from __future__ import annotations
 from mailserver.errors import MailError
 from mailserver.server.imap.registry import LOGGED_IN, NOT_AUTHENTICATED, CommandSpec
 from mailserver.server.imap.session import Session
-from mailserver.server.imap.status import bad, no, ok
+from mailserver.server.imap.status import bad, ok
 from mailserver.wire import sasl
 from mailserver.wire.imap import commands, responses
 from mailserver.wire.imap.capabilities import SASL_IR, STARTTLS
 from mailserver.wire.imap.grammar.bare import parse_starttls
-from mailserver.wire.imap.grammar.login import parse_authenticate, parse_enable, parse_login
+from mailserver.wire.imap.grammar.login import (
+    parse_authenticate,
+    parse_enable,
+    parse_login,
+    parse_proxyauth,
+)
 from mailserver.wire.imap.responses import CapabilityCode, Status
 
 ENABLABLE: frozenset[bytes] = frozenset()
@@ -25,40 +30,38 @@ async def starttls(session: Session, command: commands.StartTls) -> Status:
 
 async def login(session: Session, command: commands.Login) -> Status:
     """Log in with name and password in clear (RFC 3501 §6.2.3, T40)."""
-    await session.log_in(command.user, command.password)
+    await session.enter(await session.door.log_in(command.user, command.password))
     return _welcome(session)
 
 
 async def authenticate(session: Session, command: commands.Authenticate) -> Status:
     """Log in by a SASL mechanism (RFC 3501 §6.2.2, T41), perhaps with the first response
     in the command (RFC 4959)."""
-    if command.mechanism not in sasl.MECHANISMS:
-        return no("this mechanism is not known here", responses.CANNOT)
-    if not session.passwords_allowed:
-        raise session.privacy_required()
-    if command.mechanism not in session.mechanisms:
-        return no("this mechanism is switched off", responses.CANNOT)
+
+    async def ask(challenge: bytes) -> bytes:
+        session.respond(responses.Continuation(sasl.encode(challenge)))
+        try:
+            return await session.connection.read_line(session.settings.auth_response)
+        except MailError as error:
+            raise sasl.SaslFault(error.text) from None
+
     try:
-        credentials = await _exchange(session, command)
+        principal = await session.door.authenticate(command.mechanism, command.initial, ask)
     except sasl.SaslFault as fault:
         return bad(fault.text)
-    await session.log_in(credentials.authcid, credentials.password, credentials.authzid)
+    await session.enter(principal)
     return _welcome(session)
 
 
-async def _exchange(session: Session, command: commands.Authenticate) -> sasl.Credentials:
-    """Ask and listen until the mechanism knows what the client claims."""
-    mechanism = sasl.MECHANISMS[command.mechanism]()
-    initial = None if command.initial is None else sasl.decode_initial(command.initial)
-    step = mechanism.start(initial)
-    while isinstance(step, sasl.Challenge):
-        session.respond(responses.Continuation(sasl.encode(step.octets)))
-        try:
-            line = await session.connection.read_line(session.settings.auth_response)
-        except MailError as error:
-            raise sasl.SaslFault(error.text) from None
-        step = mechanism.respond(sasl.decode_response(line))
-    return step
+async def proxyauth(session: Session, command: commands.ProxyAuth) -> Status:
+    """Have a store administrator act as another from here on (SUN-14)."""
+    connection = session.connection
+    principal = await session.services.authenticator.act_as(
+        session.who, command.user, service=connection.service, address=connection.address
+    )
+    session.unselect()
+    await session.enter(principal)
+    return _welcome(session)
 
 
 def _welcome(session: Session) -> Status:
@@ -77,6 +80,7 @@ SPECS = (
     CommandSpec(b"STARTTLS", parse_starttls, starttls, NOT_AUTHENTICATED, needs=STARTTLS),
     CommandSpec(b"LOGIN", parse_login, login, NOT_AUTHENTICATED),
     CommandSpec(b"AUTHENTICATE", parse_authenticate, authenticate, NOT_AUTHENTICATED),
+    CommandSpec(b"PROXYAUTH", parse_proxyauth, proxyauth, LOGGED_IN),
     CommandSpec(b"ENABLE", parse_enable, enable, LOGGED_IN, needs=b"ENABLE"),
 )
 PROVIDES = (SASL_IR,)

@@ -30,6 +30,7 @@ from mailserver.wire.imap.grammar.login import (
     parse_enable,
     parse_id,
     parse_login,
+    parse_proxyauth,
 )
 from mailserver.wire.imap.grammar.mailbox import (
     parse_create,
@@ -57,6 +58,7 @@ PARSERS: dict[bytes, Parser] = {
     b"STARTTLS": parse_starttls,
     b"AUTHENTICATE": parse_authenticate,
     b"LOGIN": parse_login,
+    b"PROXYAUTH": parse_proxyauth,
     b"ENABLE": parse_enable,
     b"SELECT": parse_select,
     b"EXAMINE": parse_examine,

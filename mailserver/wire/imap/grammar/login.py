@@ -1,10 +1,10 @@
-"""Who is there and what may be used: ID, AUTHENTICATE, LOGIN, ENABLE."""
+"""Who is there and what may be used: ID, AUTHENTICATE, LOGIN, PROXYAUTH, ENABLE."""
 
 from __future__ import annotations
 
 import re
 
-from mailserver.wire.imap.commands import Authenticate, Enable, Id, Login
+from mailserver.wire.imap.commands import Authenticate, Enable, Id, Login, ProxyAuth
 from mailserver.wire.imap.scanner import Scanner
 
 _BASE64_WORD = re.compile(rb"[A-Za-z0-9+/=]++")
@@ -73,6 +73,15 @@ def parse_login(scanner: Scanner) -> Login:
     password = scanner.text("a password")
     scanner.end()
     return Login(user, password)
+
+
+def parse_proxyauth(scanner: Scanner) -> ProxyAuth:
+    """Read PROXYAUTH (SUN-14)."""
+    # proxyauth = "PROXYAUTH" SP userid
+    scanner.space()
+    user = scanner.text("a user name")
+    scanner.end()
+    return ProxyAuth(user)
 
 
 def parse_enable(scanner: Scanner) -> Enable:
