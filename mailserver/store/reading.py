@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from mailserver.errors import ErrorKind, MailError
@@ -54,22 +55,24 @@ def _select(expressions: Sequence[str], uids: Sequence[int]) -> tuple[str, tuple
     """
     if len(uids) > MAX_SLICE:
         raise MailError(ErrorKind.INVALID, f"at most {MAX_SLICE} messages are read at once")
-    arguments: tuple[Any, ...]
+    if uids and uids[-1] - uids[0] == len(uids) - 1:
+        return _statement(tuple(expressions), _RANGE), (uids[0], uids[-1])
+    return _statement(tuple(expressions), _LISTED), (json.dumps(list(uids)),)
+
+
+_RANGE = "p.uid BETWEEN ? AND ?"
+_LISTED = "p.uid IN (SELECT value FROM json_each(?))"
+
+
+@lru_cache(maxsize=200)
+def _statement(expressions: tuple[str, ...], chosen: str) -> str:
     tables = "place p"
     if any("m." in expression for expression in expressions):
         tables += " JOIN message m ON m.id = p.message"
     if any("o.rest" in expression for expression in expressions):
         tables += " LEFT JOIN octets o ON o.message = m.id"
-    if uids and uids[-1] - uids[0] == len(uids) - 1:
-        chosen, arguments = "p.uid BETWEEN ? AND ?", (uids[0], uids[-1])
-    else:
-        chosen = "p.uid IN (SELECT value FROM json_each(?))"
-        arguments = (json.dumps(list(uids)),)
     columns = ", ".join(("p.uid", *expressions))
-    return (
-        f"SELECT {columns} FROM {tables} WHERE p.mailbox = ? AND {chosen} ORDER BY p.uid",
-        arguments,
-    )
+    return f"SELECT {columns} FROM {tables} WHERE p.mailbox = ? AND {chosen} ORDER BY p.uid"
 
 
 def fetch(
