@@ -54,7 +54,7 @@ class ClientTrust:
         store = context.get_cert_store()
         assert store is not None
         for authority in self.authorities:
-            store.add_cert(authority)  # type: ignore[arg-type]  # takes both kinds
+            store.add_cert(crypto.X509.from_cryptography(authority))
             context.add_client_ca(authority)
         for crl in self.revoked:
             store.add_crl(crl)
