@@ -17,7 +17,7 @@ import click
 from twisted.internet.task import deferLater
 
 from mailserver.cli.account import find, principal
-from mailserver.cli.archives import eml, maildir, mbox
+from mailserver.cli.archives import eml, maildir, mbox, unique_ids
 from mailserver.cli.archives.message import ArchivedMessage, ArchiveError
 from mailserver.cli.progress import progress
 from mailserver.cli.running import fail, print_json, run
@@ -59,10 +59,25 @@ class Tally:
     "--format", "format_", type=click.Choice(sorted(FORMATS)), help="Found out if not given."
 )
 @click.option("--into", default="", help="Mailbox to import into; folders go below it.")
+@click.option(
+    "--pop3-uidl",
+    default=unique_ids.DOVECOT_DEFAULT,
+    metavar="FORMAT",
+    show_default=True,
+    help="What messages were called by POP3, so that clients know them again: the"
+    " pop3_uidl_format of Dovecot, for messages that its dovecot-uidlist names in no other"
+    " way; x-uidl for the header field of that name; none. Courier's list is found by itself.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
 def import_(
-    context: click.Context, account: str, path: Path, format_: str | None, into: str, as_json: bool
+    context: click.Context,
+    account: str,
+    path: Path,
+    format_: str | None,
+    into: str,
+    pop3_uidl: str,
+    as_json: bool,
 ) -> None:
     """Import mail into ACCOUNT from PATH: an mbox file or a directory of them, a Maildir
     with its folders, an .eml file or directories of them.
@@ -70,6 +85,7 @@ def import_(
     May be interrupted and repeated; nothing comes twice.
     """
     archive = FORMATS[format_ or _format_of(path)]
+    messages = _messages(archive, path, into, pop3_uidl)
     started = time.monotonic()
     tally = Tally()
 
@@ -77,7 +93,7 @@ def import_(
         who = principal(await find(installation, account))
         total = archive.size(path)
         with progress("import", total, unit=MEBI, hidden=as_json) as step:
-            await _import(installation.store, who, archive.read(path, into), tally, step)
+            await _import(installation.store, who, messages, tally, step)
 
     try:
         run(context, work)
@@ -95,6 +111,31 @@ def import_(
             click.echo(f"refused: {reason}", err=True)
     if tally.refused:
         context.exit(1)
+
+
+def _messages(
+    archive: ModuleType, path: Path, into: str, pop3_uidl: str
+) -> Iterator[ArchivedMessage]:
+    """Read an archive, with what POP3 called its messages; ends the program if `pop3_uidl`
+    cannot say that."""
+    choice = pop3_uidl.lower()
+    uidl_format = None
+    if choice not in ("x-uidl", "none"):
+        try:
+            uidl_format = unique_ids.check_format(pop3_uidl)
+        except unique_ids.FormatError as error:
+            fail(f"--pop3-uidl {error}, or x-uidl, or none", 64)
+    if archive is maildir:
+        messages = maildir.read(path, into, uidl_format)
+    else:
+        messages = archive.read(path, into)
+    if choice == "x-uidl":
+        return map(_named_by_itself, messages)
+    return messages
+
+
+def _named_by_itself(message: ArchivedMessage) -> ArchivedMessage:
+    return attrs.evolve(message, unique_id=unique_ids.of_header(message.octets))
 
 
 async def _import(
@@ -154,6 +195,7 @@ async def _append(
     now = InternalDate(int(time.time()))
     spooled: list[tuple[ISpooled, Flags, InternalDate]] = []
     keys: list[str] = []
+    names: list[str | None] = []
     try:
         for message in batch:
             spool = store.spool()
@@ -168,8 +210,9 @@ async def _append(
                 continue
             spooled.append((complete, message.flags, message.date or now))
             keys.append(message.key)
+            names.append(message.unique_id)
         if spooled:
-            added = len((await store.append(who, target, spooled, keys)).target)
+            added = len((await store.append(who, target, spooled, keys, names)).target)
             tally.imported += added
             tally.already_there += len(spooled) - added
     finally:

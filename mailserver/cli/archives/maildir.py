@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mailserver.cli.archives import unique_ids
 from mailserver.cli.archives.message import ArchivedMessage, ArchiveError, printable, storable
 from mailserver.model.flags import Flags
 from mailserver.model.message import InternalDate
@@ -30,12 +31,15 @@ _LETTER_OF = {name: letter for letter, name in _LETTERS.items()}
 _KEYWORDS_FILE = "dovecot-keywords"
 
 
-def read(path: Path, into: str) -> Iterator[ArchivedMessage]:
+def read(
+    path: Path, into: str, uidl_format: str | None = unique_ids.DOVECOT_DEFAULT
+) -> Iterator[ArchivedMessage]:
     """Read all messages of a Maildir and of the folders in it.
 
     Args:
         into: mailbox for the Maildir itself, INBOX if empty; folders become mailboxes
             below it, or top-level ones if it is empty.
+        uidl_format: see `unique_ids.of_maildir`; None not to look for unique ids.
 
     Raises:
         ArchiveError: no Maildir there, or a file that cannot be read.
@@ -43,6 +47,8 @@ def read(path: Path, into: str) -> Iterator[ArchivedMessage]:
     position = 0
     for folder, mailbox in _folders(path, into):
         words = _LETTERS | _keyword_letters(folder)
+        looks = mailbox == INBOX and uidl_format is not None  # POP3 shows no other mailbox
+        names = unique_ids.of_maildir(folder, uidl_format or "") if looks else {}
         for part in ("cur", "new"):
             for name, entry in _files(folder / part):
                 base, _, info = name.partition(":2,")
@@ -56,7 +62,13 @@ def read(path: Path, into: str) -> Iterator[ArchivedMessage]:
                 if octets:
                     key = f"maildir:{mailbox}:{printable(base)}"
                     yield ArchivedMessage(
-                        mailbox, octets, flags, InternalDate(arrived), key, position
+                        mailbox,
+                        octets,
+                        flags,
+                        InternalDate(arrived),
+                        key,
+                        position,
+                        names.get(base),
                     )
 
 

@@ -27,6 +27,7 @@ class ArchivedMessage:
         key: the same on every reading of the same message from the same archive, and
             no other message's; an import that is repeated goes by it.
         position: octets of the archive read when this message ends, for progress.
+        unique_id: what POP3 called it on the server that it comes from, if that is known.
     """
 
     mailbox: str
@@ -35,6 +36,7 @@ class ArchivedMessage:
     date: InternalDate | None
     key: str
     position: int
+    unique_id: str | None = None
 
 
 class ArchiveError(Exception):

@@ -131,6 +131,7 @@ class Maildrop:
         uids: array[int],
         sizes: array[int],
         unusual: Mapping[int, Ending],
+        names: Mapping[int, str],
     ) -> None:
         self._store = store
         self._who = who
@@ -139,6 +140,7 @@ class Maildrop:
         self._uids = uids
         self._sizes = sizes
         self._unusual = unusual
+        self._names = names
         self.deleted: set[int] = set()
         self.octets = sum(sizes)
 
@@ -167,8 +169,13 @@ class Maildrop:
 
     def unique_id(self, number: int) -> bytes:
         """The same for this message in every session, and never another's (T44): no
-        mailbox has a UIDVALIDITY twice, and no UIDVALIDITY a UID."""
-        return b"%d.%d" % (self._uid_validity, self._uids[number - 1])
+        mailbox has a UIDVALIDITY twice, and no UIDVALIDITY a UID. A message that was imported
+        has the name that clients know it by, unless it could be one of ours."""
+        own = b"%d." % self._uid_validity
+        name = self._names.get(self._uids[number - 1], "").encode("ascii")
+        if name and not name.startswith(own):
+            return name
+        return b"%b%d" % (own, self._uids[number - 1])
 
     def ending(self, number: int) -> Ending:
         """How the message ends."""
@@ -260,7 +267,8 @@ async def open_maildrop(
                 uids.append(uid)
                 sizes.append(size + 2 * missing)
             await turn()
-        return Maildrop(store, who, image, uids, sizes, unusual)
+        names = await store.unique_ids(who, image)
+        return Maildrop(store, who, image, uids, sizes, unusual, names)
     except BaseException:
         store.close(image)
         raise
