@@ -573,6 +573,10 @@ class ISessionMonitor(Interface):
     def opened(session: ISession) -> bool:
         """Register a connection; False if it is one too many (SUN-30): refuse it."""
 
+    async def refusal(session: ISession) -> str:
+        """Say why the client may not connect from where it is (SUN-20), for the log; empty
+        if it may. Waits only where a filter asks for the client's name."""
+
     def closed(session: ISession) -> None:
         """Forget it."""
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from OpenSSL import SSL
@@ -37,6 +38,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailserver.errors import ErrorKind
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.certificate import ClientCertificate
 from mailserver.server.channel_binding import channel_bindings
@@ -52,6 +54,14 @@ CLOSE_TIMEOUT = 30.0
 
 HANDSHAKE_TIMEOUT = 30.0
 """Seconds that a client has for the handshake of TLS."""
+
+REFUSED_TIMEOUT = 5.0
+"""Seconds for the handshake of a client that is then only told to go away, so that a flood
+of them holds few descriptors (R11)."""
+
+SESSION: ContextVar[str] = ContextVar("SESSION", default="")
+"""Label of the session that runs now, for every line that is logged meanwhile, whoever
+writes it (CGP-1); empty outside of sessions."""
 
 WRITE = "write"
 """Name of the deadline for a client that does not take our output (T52)."""
@@ -124,6 +134,8 @@ class Connection(Protocol):
         self._lost = False
         self._admitted = False
         self._has_begun = False
+        self._waits_for_leave = False  # it is not certain yet that the client may connect
+        self._early: list[bytes] = []  # came meanwhile
         self._in_handshake = False
         self._channel_bindings: Mapping[bytes, bytes] | None = None
         self._out: list[bytes] = []
@@ -142,8 +154,12 @@ class Connection(Protocol):
     def octets_received(self, octets: bytes) -> None:
         """Octets came in; not called any more once the connection is not open."""
 
-    def farewell(self, text: str) -> bytes:
-        """The protocol's words before the server closes, with CRLF (T51, R18)."""
+    def farewell(self, text: str, kind: ErrorKind | None = None) -> bytes:
+        """The protocol's words before the server closes, with CRLF (T51, R18).
+
+        Args:
+            kind: why, for a response code; None at an orderly end.
+        """
         raise NotImplementedError
 
     def room_made(self) -> None:
@@ -229,7 +245,9 @@ class Connection(Protocol):
                 self.transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
-        if self.is_open:
+        if self._waits_for_leave:  # TLS hands over what it has decrypted, paused or not
+            self._early.append(data)
+        elif self.is_open:
             self.received += len(data)
             self.octets_received(data)
 
@@ -253,6 +271,7 @@ class Connection(Protocol):
             result: of the Deferred that was waited for; a success is not looked at, since
                 an awaited Deferred hands it over by itself.
         """
+        session = SESSION.set(self.label)
         try:
             if isinstance(result, Failure):
                 waiting: Deferred[Any] = result.throwExceptionIntoGenerator(  # type: ignore[no-untyped-call]
@@ -266,6 +285,8 @@ class Connection(Protocol):
             self.gone()
         else:
             waiting.addBoth(lambda result: self._advance(coroutine, then, result))
+        finally:
+            SESSION.reset(session)
 
     def gone(self) -> None:
         """A coroutine of `run` ended because the client is gone."""
@@ -332,14 +353,33 @@ class Connection(Protocol):
         self._has_begun = True
         if not self._admitted:
             self.note("refused: too many connections", address=self.address)
-            self.say_goodbye("too many connections, try again later")
+            self.say_goodbye("too many connections, try again later", ErrorKind.TOO_MANY)
             return
         self.note("connected", address=self.address, tls=self.tls_description or "none")
+        self._waits_for_leave = True
+        self.run(self._monitor.refusal(self), self._got_leave)
+        if self._waits_for_leave:
+            self.pause_input()
+
+    def _got_leave(self, refusal: str) -> None:
+        """Greet the client, or send it away because of its address (SUN-20)."""
+        self._waits_for_leave = False
+        early, self._early = self._early, []
+        if not self.is_open:
+            return
+        if refusal:
+            self.note("refused", reason=refusal)
+            text = "this service may not be used from your address"
+            self.say_goodbye(text, ErrorKind.NO_PERMISSION)
+            return
+        self.resume_input()
         self.greeted()
+        for octets in early:
+            self.dataReceived(octets)
 
     def _expect_handshake(self) -> None:
         self._in_handshake = True
-        self.set_deadline(HANDSHAKE, HANDSHAKE_TIMEOUT)
+        self.set_deadline(HANDSHAKE, HANDSHAKE_TIMEOUT if self._admitted else REFUSED_TIMEOUT)
 
     def handshakeCompleted(self) -> None:
         """Called by the TLS layer before it hands over the first octets."""
@@ -413,9 +453,9 @@ class Connection(Protocol):
         self._expect_handshake()
         self.transport.startTLS(context_factory)
 
-    def say_goodbye(self, text: str) -> None:
-        """Send the protocol's last words and close (T51)."""
-        self.send(self.farewell(text))
+    def say_goodbye(self, text: str, kind: ErrorKind | None = None) -> None:
+        """Send the protocol's last words and close (T51); arguments as `farewell`."""
+        self.send(self.farewell(text, kind))
         self.close()
 
     def disconnect(self, reason: str) -> None:
@@ -497,10 +537,11 @@ class Connection(Protocol):
                 of a message (S13).
         """
         self.log.info(
-            "{label} {text}{values}",
+            "{label} {text}{shown}",
             label=self.label,
             text=text,
-            values="".join(f" {name}={escaped(value)}" for name, value in values.items()),
+            shown="".join(f" {name}={escaped(value)}" for name, value in values.items()),
+            values=values,
         )
 
 

@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 
 import attrs
 
+from mailserver.auth.filters.grammar import parse_filters
+from mailserver.errors import MailError
 from mailserver.service import options
 from mailserver.service.options import TABLE
 from mailserver.service.options.option import Applies, Option, OptionTable
@@ -534,6 +536,13 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
     before, after = options.login.THROTTLE_FIRST_DELAY, options.login.THROTTLE_MAX_DELAY
     if settings[before] > settings[after]:
         yield Problem(place, None, before.name, f"must not be above {after.name}")
+    domain = settings[options.login.DEFAULT_DOMAIN]
+    for pair in options.access.FILTERS.values():
+        for option in pair:
+            try:
+                parse_filters(settings[option], "", allows=True, default_domain=domain)
+            except MailError as error:
+                yield Problem(place, None, option.name, error.text)
 
 
 # -- writing ------------------------------------------------------------------

@@ -8,7 +8,7 @@ the other processes through the hub in the data directory.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,10 @@ from twisted.logger import Logger
 from mailserver.auth.authenticator import Authenticator
 from mailserver.auth.checkers.directory import DirectoryChecker
 from mailserver.auth.decoys import Decoys
+from mailserver.auth.filters.access import Access
+from mailserver.auth.filters.grammar import parse_filters
+from mailserver.auth.filters.names import ClientNames
+from mailserver.auth.filters.rules import Rule
 from mailserver.auth.passwords import HashParameters, Passwords
 from mailserver.auth.pool import FairPool
 from mailserver.auth.throttle import Throttle, ThrottleLimits
@@ -61,6 +65,8 @@ class InstallationSettings:
         remembered, remembered_for: verified passwords that are kept as a digest, and for
             how many seconds.
         coverage: for which mailboxes there are events (SUN-51).
+        filters: who may connect to a service (SUN-20); see `Access`.
+        name_timeout: seconds that the search for a client's name may take.
     """
 
     data: Path
@@ -77,6 +83,8 @@ class InstallationSettings:
     remembered: int = 10_000
     remembered_for: float = 3600.0
     coverage: Coverage = FULL_COVERAGE
+    filters: Mapping[str, Sequence[Rule]] = attrs.Factory(dict)
+    name_timeout: float = 5.0
 
 
 def installation_settings(settings: Settings) -> InstallationSettings:
@@ -122,7 +130,23 @@ def installation_settings(settings: Settings) -> InstallationSettings:
             settings[o.events.NOTIFY_NONE_INBOX],
             settings[o.events.NOTIFY_ENS_EVENT_KEY],
         ),
+        filters=_filters(settings),
+        name_timeout=settings[o.access.NAME_TIMEOUT],
     )
+
+
+def _filters(settings: Settings) -> dict[str, tuple[Rule, ...]]:
+    domain = settings[o.login.DEFAULT_DOMAIN]
+    return {
+        service: tuple(
+            rule
+            for option, allows in ((allowed, True), (not_allowed, False))
+            for rule in parse_filters(
+                settings[option], option.name, allows=allows, default_domain=domain
+            )
+        )
+        for service, (allowed, not_allowed) in o.access.FILTERS.items()
+    }
 
 
 class Installation:
@@ -132,6 +156,7 @@ class Installation:
         settings: as given.
         directory, store, bus, authenticator: the seams' implementations.
         passwords: makes verifiers for new passwords.
+        access: who may connect and use what.
     """
 
     log = Logger()
@@ -170,12 +195,18 @@ class Installation:
             writers=settings.writers,
             eager_texts=serves,
         )
+        self.access = Access(
+            ClientNames(reactor, deadline=settings.name_timeout),
+            settings.filters,
+            settings.default_domain,
+        )
         self.authenticator = Authenticator(
             self.directory,
             [DirectoryChecker(self.directory, self.directory, self.passwords)],
             Throttle(reactor, settings.throttle),
             reactor,
             self._store_admins,
+            self.access,
             decoys=Decoys(installation_secret(settings.data), settings.hashes.scram_iterations),
         )
         self._pool.start()
@@ -208,10 +239,12 @@ class Installation:
         return cls(settings, reactor, serves)
 
     def apply(self, settings: InstallationSettings) -> None:
-        """Take over what a reload can change: names and administrators."""
+        """Take over what a reload can change: names, administrators, and who may connect."""
         self.settings = settings
         self.directory.default_domain = settings.default_domain
         self.directory.login_separators = settings.login_separators
+        self.access.filters = dict(settings.filters)
+        self.access.default_domain = settings.default_domain
 
     async def stop(self) -> None:
         """Finish what is being written, tell the server of it, and close everything; to be

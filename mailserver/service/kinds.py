@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from mailserver.auth.filters.grammar import parse_filters
 from mailserver.errors import MailError
 from mailserver.model.addresses import account_name, canonical_domain
 from mailserver.model.networks import parse_network
@@ -307,3 +308,24 @@ def _capability(word: str) -> str:
 
 ACCOUNTS: Kind[tuple[str, ...]] = words("accounts with their domains", _account)
 CAPABILITIES: Kind[tuple[str, ...]] = words("capabilities", _capability)
+
+_MAX_FILTERS = 20_000  # characters
+
+
+def _filters(value: object, _: Path) -> str:
+    parts: list[object] = value if isinstance(value, list) else [value]
+    texts = [part.strip() for part in parts if isinstance(part, str)]
+    if len(texts) < len(parts):
+        raise ValueError("takes filters, each a text")
+    text = "$".join(texts)
+    if not text.isprintable() or len(text) > _MAX_FILTERS:
+        raise ValueError(f"takes at most {_MAX_FILTERS} printable characters")
+    try:
+        # Whether a user needs the default domain is seen with all options together.
+        parse_filters(text, "", allows=True, default_domain="invalid")
+    except MailError as error:
+        raise ValueError(error.text) from None
+    return text
+
+
+FILTERS: Kind[str] = Kind("filters such as imap: 192.0.2.0/24, $ between them", "", _filters, str)

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from mailserver.auth.filters.access import Access
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.networks import Networks, counted_as
 
@@ -49,10 +50,12 @@ class SessionMonitor:
 
     Attributes:
         limits: may be replaced at any time; acts on what comes after.
+        access: who may connect; everybody by default.
     """
 
     def __init__(self, limits: SessionLimits = SessionLimits()) -> None:
         self.limits = limits
+        self.access = Access()
         # Everybody who is to be told of a shutdown, with what each is counted under.
         self._live: dict[ISession, list[Hashable]] = {}
         self._counts: Counter[Hashable] = Counter()
@@ -68,6 +71,12 @@ class SessionMonitor:
         if service not in WITHOUT_LOGIN and session.address not in limits.trusted:
             wanted.append((("address", counted_as(session.address)), limits.per_address))
         return self._take(held, wanted)
+
+    async def refusal(self, session: ISession) -> str:
+        """Ask the filters of the service; where nobody logs in, an open decision refuses."""
+        decision = await self.access.at_connect(session.service, session.address)
+        waits_for_login = decision.open and counted_service(session.service) not in WITHOUT_LOGIN
+        return "" if decision.granted or waits_for_login else decision.reason
 
     def logged_in(self, session: ISession) -> bool:
         """Count a session for its account instead of its address; False if that is one

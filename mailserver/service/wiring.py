@@ -211,6 +211,7 @@ class Server(Service):
             installation_settings(self._settings), self._reactor, serves=True
         )
         self.installation = installation
+        self.monitor.access = installation.access
         for listener in self._listeners:
             if listener.service not in self._factories:
                 self._factories[listener.service] = self._factory(installation, listener.service)

@@ -109,11 +109,15 @@ class Monitor:
         self.live: list[ISession] = []
         self.max_sessions = 1000
         self.max_per_account = 1000
+        self.reason = ""  # why addresses are refused
         self._numbers = count(1)
 
     def opened(self, session: ISession) -> bool:
         self.live.append(session)
         return len(self.live) <= self.max_sessions
+
+    async def refusal(self, session: ISession) -> str:
+        return self.reason
 
     def closed(self, session: ISession) -> None:
         self.live.remove(session)

@@ -31,7 +31,6 @@ RESOLV_CONF: Final = Path("/etc/resolv.conf")
 _KEPT: Final = 10_000  # names
 _KEPT_FOR: Final = 300.0  # seconds
 _FAILURE_KEPT_FOR: Final = 10.0
-_TRIES: Final = (1, 2)  # seconds that each query waits for an answer
 _POINTERS: Final = 5  # names of one address that are looked at
 _FAILURES: Final = (ResolverError, DomainError, TimeoutError, CancelledError, OSError)
 _HOST_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
@@ -45,6 +44,7 @@ class ClientNames:
         servers: (address, port) of name servers; None for those of the system.
         hosts: names that need no server.
         deadline: seconds that one lookup may take in all.
+        tries: seconds that each try of a query waits for an answer.
     """
 
     _log = Logger()
@@ -55,8 +55,10 @@ class ClientNames:
         servers: list[tuple[str, int]] | None = None,
         hosts: Path = HOSTS,
         deadline: float = 5.0,
+        tries: tuple[float, ...] = (1.0, 2.0),
     ) -> None:
-        self.deadline = deadline
+        self._deadline = deadline
+        self._tries = tries
         self._reactor = reactor
         self._servers = servers
         self._hosts = hosts
@@ -94,10 +96,10 @@ class ClientNames:
         if not servers:
             return Lookup.FAILED
         resolver = Resolver(  # type: ignore[no-untyped-call]
-            servers=servers, timeout=_TRIES, reactor=self._reactor
+            servers=servers, timeout=self._tries, reactor=self._reactor
         )
         asking: Deferred[Name] = Deferred.fromCoroutine(_ask(resolver, address))
-        asking.addTimeout(self.deadline, self._reactor)
+        asking.addTimeout(self._deadline, self._reactor)
         try:
             return await asking
         except (*_FAILURES, CannotListenError) as error:  # the latter: no descriptor left
@@ -122,7 +124,7 @@ class ClientNames:
 async def _ask(resolver: Any, address: IPv4Address | IPv6Address) -> Name:
     """Ask for the names of an address, and for the addresses of each name."""
     try:
-        answers, _, _ = await resolver.lookupPointer(address.reverse_pointer, _TRIES)
+        answers, _, _ = await resolver.lookupPointer(address.reverse_pointer)
     except DNSNameError:
         return Lookup.NONE
     pointers = [answer.payload.name.name for answer in answers if answer.type == dns.PTR]
@@ -142,7 +144,7 @@ async def _addresses(
     is_4 = like.version == 4
     lookup = resolver.lookupAddress if is_4 else resolver.lookupIPV6Address
     try:
-        answers, _, _ = await lookup(name, _TRIES)
+        answers, _, _ = await lookup(name)
     except DNSNameError:
         return []
     kind = dns.A if is_4 else dns.AAAA

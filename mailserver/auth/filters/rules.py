@@ -242,7 +242,11 @@ def decide(rules: Sequence[Rule], service: str, client: Client) -> Verdict:
     if not against:
         return verdict
     rule = against[0]
-    unknown = "the account" if client.user is None else f"the client's name: {_why(client.name)}"
+    has_name = client.name not in (Lookup.PENDING, Lookup.FAILED)
+    if has_name or not rule.asks_name:
+        unknown = "who logs in"
+    else:
+        unknown = f"the client's name: {_why(client.name)}"
     return Verdict(None, rule, f"{rule.source}: {rule.text}, which depends on {unknown}")
 
 

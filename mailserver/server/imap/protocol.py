@@ -25,7 +25,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.server.connection import Connection, Disconnected
 from mailserver.server.imap.registry import NOT_AUTHENTICATED, CommandSpec, States
 from mailserver.server.imap.session import Services, Session
-from mailserver.server.imap.status import CHARSETS, bad, no, refusal
+from mailserver.server.imap.status import CHARSETS, CODES, bad, no, refusal
 from mailserver.server.imap.view import NoSuchNumber
 from mailserver.wire.imap.commands import Command
 from mailserver.wire.imap.faults import LiteralPending, SyntaxFault, UnknownCharset
@@ -103,8 +103,8 @@ class ImapConnection(Connection):
         )
         self.flush()
 
-    def farewell(self, text: str) -> bytes:
-        return write(Status(Condition.BYE, text))
+    def farewell(self, text: str, kind: ErrorKind | None = None) -> bytes:
+        return write(Status(Condition.BYE, text, None if kind is None else CODES[kind]))
 
     def disconnect(self, reason: str) -> None:
         """Say goodbye and close: at once if no command runs or it waits for the client,

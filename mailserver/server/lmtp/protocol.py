@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IAddress, IOpenSSLContextFactory, IReact
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from mailserver.errors import ErrorKind
 from mailserver.interfaces import IDirectory, IMailStore, ISessionMonitor
 from mailserver.server.connection import Connection
 from mailserver.server.lmtp.session import LmtpSession, LmtpSettings
@@ -87,8 +88,11 @@ class LmtpConnection(Connection):
         elif self._reader.unread > MAX_UNREAD:
             self.pause_input()
 
-    def farewell(self, text: str) -> bytes:
-        return Reply(421, "4.3.2", f"{self._settings.hostname} {text}").octets()
+    def farewell(self, text: str, kind: ErrorKind | None = None) -> bytes:
+        code, status = (421, "4.3.2")
+        if kind is ErrorKind.NO_PERMISSION:
+            code, status = (554, "5.7.1")  # in place of the greeting: RFC 5321 §3.1
+        return Reply(code, status, f"{self._settings.hostname} {text}").octets()
 
     def deadline_passed(self, name: str) -> None:
         if self._session.is_delivering:

@@ -13,8 +13,10 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from mailserver.errors import ErrorKind
 from mailserver.server.connection import Connection, Disconnected
 from mailserver.server.pop3.session import Pop3Session, Services, State
+from mailserver.server.pop3.status import CODES
 from mailserver.wire.lines import TOO_LONG, LineBuffer
 from mailserver.wire.pop3.replies import Code, err
 
@@ -55,8 +57,8 @@ class Pop3Connection(Connection):
     def gone(self) -> None:
         self._session.closed()
 
-    def farewell(self, text: str) -> bytes:
-        return err(text, Code.SYS_TEMP)
+    def farewell(self, text: str, kind: ErrorKind | None = None) -> bytes:
+        return err(text, Code.SYS_TEMP if kind is None else CODES.get(kind))
 
     def disconnect(self, reason: str) -> None:
         """Say goodbye and close: at once while waiting for the client, else when the

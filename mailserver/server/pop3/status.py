@@ -7,7 +7,7 @@ from typing import Final
 from mailserver.errors import ErrorKind, MailError
 from mailserver.wire.pop3.replies import Code, err
 
-_CODES: Final[dict[ErrorKind, Code]] = {
+CODES: Final[dict[ErrorKind, Code]] = {
     ErrorKind.AUTHENTICATION_FAILED: Code.AUTH,
     ErrorKind.AUTHORIZATION_FAILED: Code.AUTH,
     ErrorKind.PRIVACY_REQUIRED: Code.AUTH,
@@ -23,8 +23,9 @@ _CODES: Final[dict[ErrorKind, Code]] = {
     ErrorKind.NONEXISTENT: Code.SYS_PERM,  # there is no INBOX: no fault of the client's
     ErrorKind.NO_PERMISSION: Code.SYS_PERM,
 }
+"""What each kind is called on the wire; a kind without an entry has no code."""
 
 
 def refusal(error: MailError) -> bytes:
     """The negative reply to a refusal (T40, T45)."""
-    return err(error.text, _CODES.get(error.kind))
+    return err(error.text, CODES.get(error.kind))

@@ -8,10 +8,21 @@ A new option is a row in the module of its topic: it parses, documents and shows
 
 from __future__ import annotations
 
-from mailserver.service.options import events, imap, lmtp, local, login, pop3, proxy, store, tls
+from mailserver.service.options import (
+    access,
+    events,
+    imap,
+    lmtp,
+    local,
+    login,
+    pop3,
+    proxy,
+    store,
+    tls,
+)
 from mailserver.service.options.option import OptionTable
 
-_TOPICS = (local, tls, proxy, login, imap, pop3, lmtp, store, events)
+_TOPICS = (local, tls, proxy, login, access, imap, pop3, lmtp, store, events)
 
 TABLE = OptionTable(option for topic in _TOPICS for option in topic.OPTIONS)
 """Every option of the program."""

@@ -102,10 +102,14 @@ class Monitor:
     def __init__(self, limit: int = 1000) -> None:
         self.live: list[ISession] = []
         self.limit = limit
+        self.reason = ""  # why addresses are refused
 
     def opened(self, session: ISession) -> bool:
         self.live.append(session)
         return len(self.live) <= self.limit
+
+    async def refusal(self, session: ISession) -> str:
+        return self.reason
 
     def closed(self, session: ISession) -> None:
         self.live.remove(session)
