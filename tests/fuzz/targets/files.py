@@ -119,10 +119,18 @@ def mboxes() -> list[bytes]:
 # -- accounts ----------------------------------------------------------------------------
 
 
+@cache
+def _said() -> io.StringIO:
+    """Where refusals go; a single one, since click keeps whatever it once wrote to."""
+    return io.StringIO()
+
+
 def check_accounts(octets: bytes) -> None:
     file = scratch() / "accounts"
     file.write_bytes(octets)
-    said = io.StringIO()
+    said = _said()
+    said.seek(0)
+    said.truncate()
     try:
         with contextlib.redirect_stderr(said):
             rows = list(_read_accounts(str(file)))
