@@ -57,7 +57,7 @@ class Authenticator:
             (`store.admins`); called at each login, so a reload acts at once.
         access: who may use what from where (SUN-20).
         decoys: what is told of names that are not there.
-        tokens: verifies bearer tokens; None if none are taken.
+        tokens: verifies bearer tokens; None if none are taken; may be replaced at any time.
     """
 
     _log = Logger()
@@ -81,14 +81,14 @@ class Authenticator:
         self._store_admins = store_admins
         self._access = access or Access()
         self._decoys = decoys
-        self._tokens = tokens
+        self.tokens = tokens
 
     def accepts(self) -> Collection[Evidence | SecretKind]:
         """Passwords and certificates always, tokens if a verifier is there, and of the
         secrets those that every source has."""
         kinds = [frozenset(checker.secret_kinds()) for checker in self._checkers]
         evidence = {Evidence.PASSWORD, Evidence.CERTIFICATE}
-        if self._tokens is not None:
+        if self.tokens is not None:
             evidence.add(Evidence.TOKEN)
         return frozenset[Evidence | SecretKind](evidence) | frozenset.intersection(*kinds)
 
@@ -125,9 +125,9 @@ class Authenticator:
         """Verify a bearer token; see `IAuthenticator`."""
         client = await self._client(user, service, address)
         await self._turn(client)
-        assert self._tokens is not None
+        assert self.tokens is not None
         try:
-            name = await self._tokens.login_name(token)
+            name = await self.tokens.login_name(token)
         except TokenExpired as expired:  # not guessed: it was good once
             self._refused(client, expired.text)
             raise MailError(ErrorKind.AUTHENTICATION_FAILED, expired.text) from expired
@@ -145,7 +145,7 @@ class Authenticator:
 
     def token_advice(self) -> Mapping[str, str]:
         """See `IAuthenticator`."""
-        return {} if self._tokens is None else self._tokens.advice()
+        return {} if self.tokens is None else self.tokens.advice()
 
     async def check_certificate(
         self, name: str, *, authzid: str, service: str, address: str

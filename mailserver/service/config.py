@@ -516,6 +516,8 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
                 yield Problem(place, None, port.name, reason)
         used.setdefault(number, []).append((port, here))
     pairs: tuple[tuple[Option[Any], Option[Any]], ...] = (
+        (options.oauth.CLIENT_ID, options.oauth.INTROSPECTION_URL),
+        (options.oauth.CLIENT_SECRET, options.oauth.CLIENT_ID),
         (options.tls.KEY, options.tls.CERTIFICATE),
         (options.tls.CLIENT_AUTHORITIES, options.tls.CERTIFICATE),
         (options.tls.CLIENT_REVOKED, options.tls.CLIENT_AUTHORITIES),
@@ -533,6 +535,12 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
     if threads > settings[options.imap.MAX_THREADS]:
         names = f"{options.store.WRITER_THREADS.name} and {options.login.AUTH_THREADS.name}"
         yield Problem(place, None, options.imap.MAX_THREADS.name, f"{names} are {threads} together")
+    if settings[options.oauth.KEYS_FILE] or settings[options.oauth.KEYS_URL]:
+        named: tuple[Option[Any], ...] = (options.oauth.ISSUER, options.oauth.AUDIENCE)
+        for needed in named:
+            if not settings[needed]:
+                reason = "must be set: a token that was made for others would be good here"
+                yield Problem(place, None, needed.name, reason)
     before, after = options.login.THROTTLE_FIRST_DELAY, options.login.THROTTLE_MAX_DELAY
     if settings[before] > settings[after]:
         yield Problem(place, None, before.name, f"must not be above {after.name}")

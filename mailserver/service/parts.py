@@ -31,6 +31,8 @@ def imap_settings(settings: Settings) -> ImapSettings:
     return ImapSettings(
         banner=settings[o.imap.BANNER] or ImapSettings().banner,
         plaintext_min_cipher=settings[o.imap.PLAINTEXT_MIN_CIPHER],
+        mechanisms=_mechanisms(settings),
+        hostname=_hostname(settings),
         before_login=Limits(
             line=settings[o.imap.MAX_LINE_BEFORE_LOGIN],
             literal=settings[o.imap.MAX_LITERAL_BEFORE_LOGIN],
@@ -67,6 +69,8 @@ def pop3_settings(settings: Settings) -> Pop3Settings:
     return Pop3Settings(
         banner=settings[o.pop3.BANNER] or Pop3Settings().banner,
         plaintext_min_cipher=settings[o.pop3.PLAINTEXT_MIN_CIPHER],
+        mechanisms=_mechanisms(settings),
+        hostname=_hostname(settings),
         max_line=settings[o.pop3.MAX_LINE],
         auth_response=settings[o.pop3.MAX_AUTH_RESPONSE],
         bad_before_login=settings[o.pop3.MAX_BAD_BEFORE_LOGIN],
@@ -80,10 +84,18 @@ def pop3_settings(settings: Settings) -> Pop3Settings:
     )
 
 
+def _mechanisms(settings: Settings) -> tuple[bytes, ...]:
+    return tuple(name.encode("ascii") for name in settings[o.login.MECHANISMS])
+
+
+def _hostname(settings: Settings) -> str:
+    return settings[o.local.HOSTNAME] or socket.gethostname()
+
+
 def lmtp_settings(settings: Settings) -> LmtpSettings:
     """The part that concerns LMTP."""
     return LmtpSettings(
-        hostname=settings[o.local.HOSTNAME] or socket.gethostname(),
+        hostname=_hostname(settings),
         banner=settings[o.lmtp.BANNER] or LmtpSettings("").banner,
         max_recipients=settings[o.lmtp.MAX_RECIPIENTS],
         max_line=settings[o.lmtp.MAX_LINE],

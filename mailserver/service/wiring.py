@@ -59,6 +59,7 @@ from mailserver.service.parts import (
     warnings,
 )
 from mailserver.service.tls import CertificateFault, ServiceTls
+from mailserver.service.tokens import load_tokens
 
 # Seconds that a client has, at a stop, to take our goodbye. TLS would wait for its answer to
 # the closing of the connection, which a client that is not reading never gives.
@@ -129,6 +130,7 @@ class Server(Service):
         self._reread = reread
         self._in_foreground = in_foreground
         self._tls = load_tls(settings)
+        self._tokens = load_tokens(settings, reactor)
         self._registry = Registry.collect(MODULES)
         set_level(settings[o.local.LOG_LEVEL])
         self._listeners: list[Listener] = []
@@ -211,6 +213,7 @@ class Server(Service):
             installation_settings(self._settings), self._reactor, serves=True
         )
         self.installation = installation
+        installation.authenticator.tokens = self._tokens
         self.monitor.access = installation.access
         for listener in self._listeners:
             if listener.service not in self._factories:
@@ -356,6 +359,7 @@ class Server(Service):
         assert self._reread is not None
         try:
             settings = self._reread()
+            tokens = load_tokens(settings, self._reactor)
             self._reload_tls(settings)
         except ConfigurationError as error:
             for problem in error.problems:
@@ -374,6 +378,7 @@ class Server(Service):
                 LogLevel.warn, "only a restart brings: {options}", options=", ".join(waiting)
             )
         self._settings = settings
+        self._tokens = tokens
         self._apply(settings)
         self.log.info("configuration and certificate reloaded")
 
@@ -415,6 +420,7 @@ class Server(Service):
             proxy.settings = proxy_settings(settings)
         if self.installation is not None:
             self.installation.apply(installation_settings(settings))
+            self.installation.authenticator.tokens = self._tokens
         for factory in self._factories.values():
             if isinstance(factory, LmtpFactory):
                 factory.settings = lmtp_settings(settings)

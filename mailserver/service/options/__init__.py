@@ -15,6 +15,7 @@ from mailserver.service.options import (
     lmtp,
     local,
     login,
+    oauth,
     pop3,
     proxy,
     store,
@@ -22,7 +23,7 @@ from mailserver.service.options import (
 )
 from mailserver.service.options.option import OptionTable
 
-_TOPICS = (local, tls, proxy, login, access, imap, pop3, lmtp, store, events)
+_TOPICS = (local, tls, proxy, login, oauth, access, imap, pop3, lmtp, store, events)
 
 TABLE = OptionTable(option for topic in _TOPICS for option in topic.OPTIONS)
 """Every option of the program."""

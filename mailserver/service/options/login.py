@@ -11,10 +11,21 @@ from mailserver.service.kinds import (
     duration,
     integer,
     size,
+    words,
 )
 from mailserver.service.options.option import COUNT, COUNT_OR_NONE, RELOAD, Rows
+from mailserver.wire.sasl import DEFAULT
+from mailserver.wire.sasl import MECHANISMS as KNOWN
 
 OPTIONS = Rows()
+
+
+def _mechanism(word: str) -> str:
+    known = [name.decode("ascii") for name in KNOWN]
+    if word.upper() not in known:
+        raise ValueError(f"{word!r} is none of: {', '.join(known)}")
+    return word.upper()
+
 
 DEFAULT_DOMAIN = OPTIONS.row(
     "service.defaultdomain", DOMAIN, "", "Domain of login names and addresses without one", RELOAD
@@ -24,6 +35,13 @@ LOGIN_SEPARATOR = OPTIONS.row(
 )
 STORE_ADMINS = OPTIONS.row(
     "store.admins", ACCOUNTS, (), "Accounts that may act as any other (SASL authzid)", RELOAD
+)
+MECHANISMS = OPTIONS.row(
+    "auth.mechanisms",
+    words("SASL mechanisms", _mechanism),
+    tuple(name.decode("ascii") for name in DEFAULT),
+    "SASL mechanisms that are offered where they can work",
+    RELOAD,
 )
 TRUSTED_HOSTS = OPTIONS.row(
     "service.trustedhosts",
