@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "repair": ("mailserver.cli.verify", "repair"),
     "backup": ("mailserver.cli.backup", "backup"),
     "restore": ("mailserver.cli.backup", "restore"),
+    "tls": ("mailserver.cli.tls", "tls"),
     "configutil": ("mailserver.cli.configutil", "configutil"),
     "demo": ("mailserver.cli.demo", "demo"),
 }

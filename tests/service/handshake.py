@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from mailserver.service.tls import ServiceTls
 
@@ -52,9 +51,7 @@ def handshake(
     Raises:
         ssl.SSLError, SSL.Error: whoever notices first says what is wrong.
     """
-    protocol = TLSMemoryBIOProtocol(TLSMemoryBIOFactory(tls, False, None), None, False)
-    server = tls.serverConnectionForTLS(protocol)
-    server.set_accept_state()
+    server = tls.connection()
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = context.wrap_bio(to_client, to_server, server_hostname=name, session=session)
     waiting = {client.do_handshake, server.do_handshake}

@@ -340,7 +340,13 @@ class ServiceTls:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Twisted's way of asking for one connection's TLS state."""
-        return ServerConnection(self._front, self._loaded)
+        return self.connection()
+
+    def connection(self) -> ServerConnection:
+        """The server's end of a new connection; octets go in and out by its BIOs."""
+        connection = ServerConnection(self._front, self._loaded)
+        connection.set_accept_state()
+        return connection
 
     def getContext(self) -> SSL.Context:
         """The way in which `ITLSTransport.startTLS` is declared to ask."""
