@@ -18,6 +18,7 @@ from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Problem, Settings
 from mailserver.service.installation import installation_settings
 from mailserver.service.listeners import Listener, TcpListener, UnixListener, everywhere
+from mailserver.service.logging import is_traced
 from mailserver.service.monitor import SessionLimits
 from mailserver.service.options.option import Option
 from mailserver.service.tls import CertificateFault, ServerTls, TlsSettings
@@ -60,7 +61,7 @@ def imap_settings(settings: Settings) -> ImapSettings:
             name.encode("ascii") for name in settings[o.imap.DISABLED_CAPABILITIES]
         ),
         workarounds=settings[o.imap.WORKAROUNDS],
-        trace=settings[o.imap.TRACE],
+        trace=settings[o.imap.TRACE] or _is_traced(settings, "imap"),
     )
 
 
@@ -81,6 +82,7 @@ def pop3_settings(settings: Settings) -> Pop3Settings:
         input_buffer=settings[o.pop3.INPUT_BUFFER],
         set_seen=settings[o.pop3.SET_SEEN],
         workarounds=settings[o.pop3.WORKAROUNDS],
+        trace=_is_traced(settings, "pop"),
     )
 
 
@@ -109,7 +111,12 @@ def lmtp_settings(settings: Settings) -> LmtpSettings:
             whitespace_before_path="whitespace-before-path" in settings[o.lmtp.WORKAROUNDS],
             mailbox_for_path="mailbox-for-path" in settings[o.lmtp.WORKAROUNDS],
         ),
+        trace=_is_traced(settings, "lmtp"),
     )
+
+
+def _is_traced(settings: Settings, module: str) -> bool:
+    return is_traced(module, settings[o.local.LOG_LEVEL], settings[o.local.LOG_MODULES])
 
 
 def session_limits(settings: Settings) -> SessionLimits:

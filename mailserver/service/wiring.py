@@ -43,7 +43,7 @@ from mailserver.service.listeners import (
     Listener,
     StartFault,
 )
-from mailserver.service.logging import set_level
+from mailserver.service.logging import set_format, set_levels
 from mailserver.service.monitor import SessionMonitor
 from mailserver.service.options.option import Applies
 from mailserver.service.parts import (
@@ -92,6 +92,12 @@ def use_monotonic_timers(reactor: Any) -> None:
     reactor.seconds = time.monotonic
 
 
+def _begin_to_log(settings: Settings) -> None:
+    """Log as the configuration says, from now on."""
+    set_levels(settings[o.local.LOG_LEVEL], settings[o.local.LOG_MODULES])
+    set_format(settings[o.local.LOG_FORMAT])
+
+
 # -- the service ------------------------------------------------------------------
 
 
@@ -132,7 +138,7 @@ class Server(Service):
         self._tls = load_tls(settings)
         self._tokens = load_tokens(settings, reactor)
         self._registry = Registry.collect(MODULES)
-        set_level(settings[o.local.LOG_LEVEL])
+        _begin_to_log(settings)
         self._listeners: list[Listener] = []
         self._factories: dict[str, ImapFactory | Pop3Factory | LmtpFactory] = {}
         self._proxies: list[ProxyFactory] = []
@@ -414,7 +420,7 @@ class Server(Service):
             self.log.emit(LogLevel.warn, "{text}", text=text)
 
     def _apply(self, settings: Settings) -> None:
-        set_level(settings[o.local.LOG_LEVEL])
+        _begin_to_log(settings)
         self.monitor.limits = session_limits(settings)
         for proxy in self._proxies:
             proxy.settings = proxy_settings(settings)

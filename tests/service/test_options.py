@@ -155,6 +155,8 @@ ELSEWHERE = {
     o.local.DATA_DIRECTORY: "test_config",
     o.local.SHUTDOWN_TIMEOUT: "test_start",
     o.local.LOG_LEVEL: "test_wiring",
+    o.local.LOG_MODULES: "test_logging",
+    o.local.LOG_FORMAT: "test_logging",
     o.tls.CERTIFICATE: "test_tls",
     o.tls.KEY: "test_tls",
     o.tls.CHECK_INTERVAL: "test_tls_reload",

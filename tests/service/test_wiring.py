@@ -20,7 +20,7 @@ from mailserver.service.installation import (
     installation_settings,
 )
 from mailserver.service.listeners import StartFault, TcpListener, UnixListener, everywhere
-from mailserver.service.logging import filtered, set_level
+from mailserver.service.logging import filtered, set_levels
 from mailserver.service.parts import (
     imap_settings,
     listeners,
@@ -254,7 +254,7 @@ def test_the_log_keeps_to_its_level() -> None:
     observer = filtered(lambda event: events.append(event["log_format"]))
     log = Logger("test", observer=observer)
     for level in ("warn", "debug", "info"):
-        set_level(level)
+        set_levels(level)
         log.debug("debug " + level)
         log.info("info " + level)
         log.error("error " + level)

@@ -58,6 +58,7 @@ class LmtpSettings:
         write_timeout: seconds that a client may leave our replies untaken.
         over_quota_is_temporary: answer 452 4.2.2 rather than 552 5.2.2 (T47).
         leniency: which faulty clients are served (T55).
+        trace: log every command (CGP-1).
     """
 
     hostname: str
@@ -71,6 +72,7 @@ class LmtpSettings:
     write_timeout: float = 300.0
     over_quota_is_temporary: bool = True
     leniency: Leniency = STRICT
+    trace: bool = False
 
 
 class Channel(Protocol):
@@ -82,6 +84,9 @@ class Channel(Protocol):
     @property
     def label(self) -> str:
         """The session's name in the log."""
+
+    def note(self, text: str, **values: object) -> None:
+        """Log a line about this session; values are escaped and cut (S13)."""
 
     def send_reply(self, reply: Reply) -> None:
         """Queue a reply; it goes out when the input is used up or a wait begins."""
@@ -197,6 +202,8 @@ class LmtpSession:
     async def run_line(self, line: bytes) -> None:
         """Run one command line; its reply has been queued when this returns."""
         command = parse_command(line, self._settings.leniency)
+        if self._settings.trace:
+            self._channel.note("runs", command=command)
         if isinstance(command, c.SyntaxFault):
             self.refuse(command.reply, is_fatal=command.is_fatal)
             return

@@ -180,6 +180,8 @@ class Pop3Session:
             self._refuse("this line is too long")
             return
         command = parse_command(line)
+        if self._settings.trace:
+            self._channel.note("runs", command=command)
         if isinstance(command, c.SyntaxFault):
             self._refuse(command.text)
             return

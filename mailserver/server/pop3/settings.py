@@ -36,6 +36,7 @@ class Pop3Settings:
             paused.
         set_seen: QUIT sets `\\Seen` on messages that RETR has sent.
         workarounds: for weak clients, of `WORKAROUNDS`; none by default (T55).
+        trace: log every command, without passwords (CGP-1).
     """
 
     banner: str = f"mailserver {__version__} POP3 ready"
@@ -52,3 +53,4 @@ class Pop3Settings:
     input_buffer: int = 65536
     set_seen: bool = False
     workarounds: tuple[str, ...] = ()
+    trace: bool = False
