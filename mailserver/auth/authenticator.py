@@ -187,24 +187,50 @@ class Authenticator:
             await deferLater(self._clock, wait)
 
     async def _ask(self, client: _Client, password: str) -> Account | None:
+        """Ask one source after the other. One that cannot be asked locks nobody out whom
+        another knows; but where none says yes, nobody can say that the password is wrong.
+        """
         login = Login(client.name, password, counted_as(client.address), client.service)
-        try:
-            for checker in self._checkers:
+        refusal: MailError | None = None
+        silent: set[str] = set()
+        for checker in self._checkers:
+            try:
                 account = await checker.check(login)
-                if account is not None:
-                    return account
-        except MailError as error:
-            if error.kind is ErrorKind.TOO_MANY:
-                raise MailError(ErrorKind.UNAVAILABLE, error.text) from error
-            raise
+            except MailError as error:
+                if error.kind is ErrorKind.TOO_MANY:
+                    raise MailError(ErrorKind.UNAVAILABLE, error.text) from error
+                if error.kind is not ErrorKind.UNAVAILABLE:
+                    raise
+                refusal = error
+                silent.add(checker.label)
+                continue
+            if account is not None:
+                return account
+        if refusal is not None:
+            self._refused(client, refusal.text)
+            # Whose password only the silent source could check has not failed; of all others
+            # nobody must guess the faster for it.
+            account = await self._directory.account(client.name)
+            if account is None or account.source not in silent:
+                self._throttle.failed(client.address, client.name)
+            raise refusal
         return None
 
     async def _find(self, name: str) -> Account | None:
         """The account of a canonical login name, of the first source that knows it."""
+        refusal: MailError | None = None
         for checker in self._checkers:
-            account = await checker.account(name)
+            try:
+                account = await checker.account(name)
+            except MailError as error:
+                if error.kind is not ErrorKind.UNAVAILABLE:
+                    raise
+                refusal = error
+                continue
             if account is not None:
                 return account
+        if refusal is not None:
+            raise refusal
         return None
 
     def _failed(self, client: _Client, reason: str) -> MailError:

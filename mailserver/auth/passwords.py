@@ -15,9 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 
 import argon2
@@ -27,6 +25,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from mailserver.auth.decoys import SALT_OCTETS
 from mailserver.auth.pool import FairPool
+from mailserver.auth.remembered import Remembered
 from mailserver.auth.saslprep import saslprep
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Verifiers
@@ -68,6 +67,9 @@ class Passwords:
         remembered: verified passwords that are kept, 0 for none.
         remembered_for: seconds.
         random: gives that many random octets.
+
+    Attributes:
+        remembered: verified passwords, also those of other sources.
     """
 
     def __init__(
@@ -81,7 +83,6 @@ class Passwords:
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._pool = pool
-        self._clock = clock
         self._parameters = parameters
         self._hasher = argon2.PasswordHasher(
             time_cost=parameters.time_cost,
@@ -91,10 +92,7 @@ class Passwords:
             salt_len=_SALT_OCTETS,
         )
         self._random = random
-        self._key = random(32)
-        self._remembered: OrderedDict[bytes, float] = OrderedDict()
-        self._max_remembered = remembered
-        self._remembered_for = remembered_for
+        self.remembered = Remembered(clock, remembered, remembered_for, random)
         self._nobody = _unmatchable(parameters, random)
 
     @property
@@ -133,14 +131,14 @@ class Passwords:
             octets, verifier = _prepared(password), verifiers.argon2id
         except ValueError:
             octets, verifier = b"", ""
-        digest = self._digest(verifier, octets)
-        if verifier and self._is_remembered(digest):
+        digest = self.remembered.digest(verifier.encode("utf-8"), octets)
+        if verifier and digest in self.remembered:
             return True
         stored = verifier or self._nobody
         found = await self._pool.run(client, lambda: self._check(stored, octets))
         if not (found and verifier):
             return False
-        self._remember(digest)
+        self.remembered.add(digest)
         return True
 
     def _make(self, octets: bytes) -> Verifiers:
@@ -162,26 +160,6 @@ class Passwords:
             return self._hasher.verify(stored, octets)
         except (VerificationError, InvalidHashError):
             return False
-
-    def _digest(self, verifier: str, octets: bytes) -> bytes:
-        return hashlib.blake2b(
-            verifier.encode("utf-8") + b"\0" + octets, key=self._key, digest_size=32
-        ).digest()
-
-    def _is_remembered(self, digest: bytes) -> bool:
-        until = self._remembered.get(digest)
-        if until is None:
-            return False
-        if until <= self._clock.seconds():
-            del self._remembered[digest]
-            return False
-        self._remembered.move_to_end(digest)
-        return True
-
-    def _remember(self, digest: bytes) -> None:
-        self._remembered[digest] = self._clock.seconds() + self._remembered_for
-        while len(self._remembered) > self._max_remembered:
-            self._remembered.popitem(last=False)
 
 
 def scram_verifier(kind: SecretKind, octets: bytes, salt: bytes, iterations: int) -> str:

@@ -6,7 +6,8 @@ import csv
 import json
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,21 @@ from rich.table import Table
 from mailserver.cli.progress import progress
 from mailserver.cli.running import fail, print_json, run
 from mailserver.errors import ErrorKind, MailError
-from mailserver.model.account import Account, AccountStatus
+from mailserver.model.account import Account, AccountStatus, AppPassword
 from mailserver.model.quota import QuotaRoot
-from mailserver.service.accounts import create_accounts, delete_account, update_account
+from mailserver.service.accounts import (
+    add_app_password,
+    create_accounts,
+    delete_account,
+    set_password,
+    update_account,
+)
 from mailserver.service.installation import Installation
 from mailserver.service.kinds import size
 from mailserver.store.directory.edit import AccountChanges, NewAccount
+
+APP_PASSWORD_SERVICES = ("imap", "pop", "http", "smtp")
+"""Services that an app password can be limited to."""
 
 _GENERATED_LENGTH = 20
 _SIZE = size(0)
@@ -70,7 +80,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 @click.group()
 def account() -> None:
-    """Accounts: add, list, show, set, passwd, delete, import."""
+    """Accounts: add, list, show, set, passwd, app-password, delete, import."""
 
 
 @account.command()
@@ -249,12 +259,95 @@ def passwd(context: click.Context, name: str, password_file: Any, generate: bool
 
     async def work(installation: Installation) -> Account:
         found = await find(installation, name)
-        verifiers = await installation.passwords.verifiers(password)
-        await installation.directory.set_verifiers(found.id, verifiers)
+        await set_password(installation.directory, installation.passwords, found.id, password)
         return found
 
     changed = run(context, work)
     click.echo(f"password of {changed.name} " + (f"is now: {password}" if generate else "changed"))
+
+
+@account.group("app-password")
+def app_password() -> None:
+    """Passwords for single devices, made here: add, list, remove.
+
+    They hold beside the account's own password, wherever that comes from, and are taken
+    away one by one, as when a telephone is lost.
+    """
+
+
+@app_password.command("add")
+@click.argument("name")
+@click.argument("device")
+@click.option(
+    "--service",
+    "services",
+    multiple=True,
+    type=click.Choice(APP_PASSWORD_SERVICES, case_sensitive=False),
+    help="It is good for this service only; may be repeated.",
+)
+@_as_json
+@click.pass_context
+def add_(
+    context: click.Context, name: str, device: str, services: tuple[str, ...], as_json: bool
+) -> None:
+    """Make a password for DEVICE of the account NAME, and show it this once."""
+
+    async def work(installation: Installation) -> str:
+        found = await find(installation, name)
+        hashes = installation.settings.hashes
+        return await add_app_password(installation.directory, hashes, found.id, device, services)
+
+    password = run(context, work)
+    if as_json:
+        print_json({"name": device, "services": sorted(services), "password": password})
+    else:
+        click.echo(f"app password {device}: {password}")
+
+
+@app_password.command("list")
+@click.argument("name")
+@_as_json
+@click.pass_context
+def list_app_passwords(context: click.Context, name: str, as_json: bool) -> None:
+    """List the app passwords of the account NAME, without the passwords."""
+
+    async def work(installation: Installation) -> Sequence[AppPassword]:
+        found = await find(installation, name)
+        return await installation.directory.app_passwords(found.id)
+
+    found = run(context, work)
+    if as_json:
+        for one in found:
+            print_json(
+                {
+                    "name": one.name,
+                    "services": sorted(one.services),
+                    "created": one.created,
+                    "last_used": one.last_used,
+                }
+            )
+        return
+    table = Table("name", "services", "created", "last used")
+    for one in found:
+        services = ", ".join(sorted(one.services)) or "all"
+        used = "never" if one.last_used is None else _time_text(one.last_used)
+        table.add_row(one.name, services, _time_text(one.created), used)
+    Console().print(table)
+
+
+@app_password.command("remove")
+@click.argument("name")
+@click.argument("device")
+@click.pass_context
+def remove_app_password(context: click.Context, name: str, device: str) -> None:
+    """Take the app password of DEVICE away from the account NAME, at once."""
+
+    async def work(installation: Installation) -> None:
+        found = await find(installation, name)
+        await installation.directory.remove_app_password(found.id, device)
+
+    run(context, work)
+    click.echo(f"app password {device} removed")
 
 
 @account.command()
@@ -437,11 +530,17 @@ def _plain(one: Account) -> dict[str, Any]:
         "display_name": one.display_name,
         "storage_limit": one.storage_limit,
         "message_limit": one.message_limit,
+        "allowed_services": one.allowed_services,
         "mail_host": one.mail_host,
         "language": one.language,
         "disabled_capabilities": sorted(one.disabled_capabilities),
         "aliases": list(one.aliases),
+        "source": one.source or "directory",
     }
+
+
+def _time_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %z")
 
 
 def _size_text(octets: int | None) -> str:

@@ -115,7 +115,7 @@ async def _deliver_one(
     installation: Installation, message: ISpooled, sender: str, recipient: str
 ) -> int:
     try:
-        to = await installation.directory.recipient(_bare(recipient))
+        to = await installation.accounts.recipient(_bare(recipient))
         prefix = return_path(_bare(sender)) + delivered_to(to.address)
         await installation.store.deliver(to, message, prefix)
     except MailError as error:

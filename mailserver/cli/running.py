@@ -83,10 +83,14 @@ def run(context: click.Context, work: Callable[[Installation], Awaitable[T]]) ->
     settings = settings_of(context)
     os.umask(0o077)
     act_as_owner(settings.data)
+    try:
+        wanted = installation_settings(settings)
+    except ConfigurationError as error:
+        fail(str(error), EX_CONFIG)
     outcome: list[Any] = []
 
     async def everything() -> T:
-        installation = await Installation.open(installation_settings(settings), reactor)
+        installation = await Installation.open(wanted, reactor)
         try:
             return await work(installation)
         finally:

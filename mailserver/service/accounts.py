@@ -7,14 +7,16 @@ nobody can reach what is left. So an account that can be found always has its ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 from twisted.internet.defer import DeferredSemaphore, gatherResults
 
+from mailserver.auth.app_passwords import beside, make_app_password
+from mailserver.auth.passwords import HashParameters, Passwords
 from mailserver.errors import MailError
 from mailserver.interfaces import IMailStore
-from mailserver.model.account import Account
+from mailserver.model.account import NO_LIMIT, Account
 from mailserver.model.addresses import account_name
 from mailserver.model.ids import AccountId
 from mailserver.store.directory.directory import Directory, random_account_id
@@ -22,6 +24,13 @@ from mailserver.store.directory.edit import AccountChanges, NewAccount
 
 AT_ONCE = 16
 """Accounts whose data are made at the same time."""
+
+
+def effective(said: int | None, own: int | None) -> int | None:
+    """The limit that holds, of what a source says (see `Attributes`) and our own."""
+    if said is None:
+        return own
+    return None if said == NO_LIMIT else said
 
 
 async def create_accounts(
@@ -54,8 +63,8 @@ async def create_accounts(
             Account(
                 one.id,
                 account_name(one.name),
-                storage_limit=one.storage_limit,
-                message_limit=one.message_limit,
+                storage_limit=effective(one.said.storage_limit, one.storage_limit),
+                message_limit=effective(one.said.message_limit, one.message_limit),
             )
         )
         made()
@@ -73,6 +82,45 @@ async def create_accounts(
             except MailError:
                 pass  # out of everybody's reach all the same
         raise
+
+
+async def set_password(
+    directory: Directory, passwords: Passwords, account: AccountId, password: str
+) -> None:
+    """Give an account another password; its app passwords stay good, also for SCRAM; durable.
+
+    Raises:
+        MailError: INVALID (the password cannot be used), NONEXISTENT.
+    """
+    verifiers = await passwords.verifiers(password)
+    others = await directory.app_passwords(account)
+    await directory.set_verifiers(account, beside(password, verifiers, others))
+
+
+async def add_app_password(
+    directory: Directory,
+    hashes: HashParameters,
+    account: AccountId,
+    name: str,
+    services: Iterable[str],
+) -> str:
+    """Make a password for one device of an account; durable.
+
+    Args:
+        name: for people, such as `phone`.
+        services: for which it is good, none for all.
+
+    Returns:
+        The password, which nobody can tell again.
+
+    Raises:
+        MailError: NONEXISTENT, INVALID, ALREADY_EXISTS (name), LIMIT.
+    """
+    verifiers = await directory.verifiers(account)
+    others = await directory.app_passwords(account)
+    password, kept = make_app_password(name, services, hashes, verifiers, others)
+    await directory.add_app_password(account, kept)
+    return password
 
 
 async def delete_account(directory: Directory, store: IMailStore, account: AccountId) -> None:

@@ -18,6 +18,8 @@ from twisted.logger import Logger
 
 from mailserver.auth.authenticator import Authenticator
 from mailserver.auth.checkers.directory import DirectoryChecker
+from mailserver.auth.checkers.passwd_file import PasswdFile
+from mailserver.auth.checkers.source import SourceChecker
 from mailserver.auth.decoys import Decoys
 from mailserver.auth.filters.access import Access
 from mailserver.auth.filters.grammar import parse_filters
@@ -29,10 +31,18 @@ from mailserver.auth.throttle import Throttle, ThrottleLimits
 from mailserver.errors import ErrorKind, MailError
 from mailserver.events.bus import FULL_COVERAGE, Coverage, EventBus, coverage
 from mailserver.events.hub import HubClient, HubServer
+from mailserver.interfaces import IDirectory
 from mailserver.model.networks import Networks
 from mailserver.service import options as o
+from mailserver.service.adoption import Adoption, SourcedDirectory
 from mailserver.service.config import Settings
 from mailserver.service.secret import installation_secret
+from mailserver.service.sources import (
+    SourceSettings,
+    must_be_readable,
+    open_sources,
+    source_settings,
+)
 from mailserver.store.directory import Directory
 from mailserver.store.limits import StoreLimits
 from mailserver.store.mailstore import MailStore, open_store
@@ -65,6 +75,7 @@ class InstallationSettings:
         remembered, remembered_for: verified passwords that are kept as a digest, and for
             how many seconds.
         coverage: for which mailboxes there are events (SUN-51).
+        sources: where accounts and passwords come from.
         filters: who may connect to a service (SUN-20); see `Access`.
         name_timeout: seconds that the search for a client's name may take.
     """
@@ -83,12 +94,17 @@ class InstallationSettings:
     remembered: int = 10_000
     remembered_for: float = 3600.0
     coverage: Coverage = FULL_COVERAGE
+    sources: SourceSettings = SourceSettings()
     filters: Mapping[str, Sequence[Rule]] = attrs.Factory(dict)
     name_timeout: float = 5.0
 
 
 def installation_settings(settings: Settings) -> InstallationSettings:
-    """The part of the configuration that concerns the data directory."""
+    """The part of the configuration that concerns the data directory.
+
+    Raises:
+        ConfigurationError: a source of accounts cannot be used.
+    """
     store_admins = settings[o.login.STORE_ADMINS]
     trusted = settings[o.login.TRUSTED_HOSTS]
     return InstallationSettings(
@@ -130,6 +146,7 @@ def installation_settings(settings: Settings) -> InstallationSettings:
             settings[o.events.NOTIFY_NONE_INBOX],
             settings[o.events.NOTIFY_ENS_EVENT_KEY],
         ),
+        sources=source_settings(settings),
         filters=_filters(settings),
         name_timeout=settings[o.access.NAME_TIMEOUT],
     )
@@ -154,7 +171,9 @@ class Installation:
 
     Attributes:
         settings: as given.
-        directory, store, bus, authenticator: the seams' implementations.
+        store, bus, authenticator: the seams' implementations.
+        accounts: the directory with the accounts of other sources, for protocols.
+        directory: without them, for changes.
         passwords: makes verifiers for new passwords.
         access: who may connect and use what.
     """
@@ -200,14 +219,37 @@ class Installation:
             settings.filters,
             settings.default_domain,
         )
-        self.authenticator = Authenticator(
+        decoys = Decoys(installation_secret(settings.data), settings.hashes.scram_iterations)
+        self._sources = open_sources(
+            settings.sources,
+            reactor,
             self.directory,
-            [DirectoryChecker(self.directory, self.directory, self.passwords)],
+            self._pool,
+            self.passwords.remembered,
+            decoys,
+            settings.hashes.scram_iterations,
+        )
+        adoption = Adoption(
+            self.directory,
+            self.store,
+            tuple(self._sources.values()),
+            reactor,
+            settings.sources.fresh_for,
+        )
+        self.accounts: IDirectory = SourcedDirectory(self.directory, adoption)
+        self.authenticator = Authenticator(
+            self.accounts,
+            [
+                SourceChecker(self._sources[label], adoption.adopt)
+                if label in self._sources
+                else DirectoryChecker(self.accounts, self.directory, self.passwords, self.directory)
+                for label in settings.sources.order
+            ],
             Throttle(reactor, settings.throttle),
             reactor,
             self._store_admins,
             self.access,
-            decoys=Decoys(installation_secret(settings.data), settings.hashes.scram_iterations),
+            decoys=decoys,
         )
         self._pool.start()
 
@@ -236,7 +278,18 @@ class Installation:
             MailError: UNAVAILABLE or CORRUPT with a sentence for the administrator.
         """
         make_data_directory(settings.data)
-        return cls(settings, reactor, serves)
+        if serves:
+            must_be_readable(settings.sources)
+        self = cls(settings, reactor, serves)
+        if serves:
+            self._load_passwd_file()
+        return self
+
+    def _load_passwd_file(self) -> None:
+        """Read the passwd-file, if there is one, so that its faults are told at the start."""
+        source: Any = self._sources.get(PasswdFile.label)
+        if source is not None:
+            source.load()
 
     def apply(self, settings: InstallationSettings) -> None:
         """Take over what a reload can change: names, administrators, and who may connect."""
@@ -258,6 +311,8 @@ class Installation:
                 await deferLater(self._reactor, 0)
             await self._hub.stop()
         finally:
+            for source in self._sources.values():
+                source.stop()
             self._pool.stop()
 
 

@@ -58,6 +58,7 @@ from mailserver.service.parts import (
     tls_settings,
     warnings,
 )
+from mailserver.service.sources import source_settings
 from mailserver.service.tls import CertificateFault, ServiceTls
 from mailserver.service.tokens import load_tokens
 
@@ -137,6 +138,7 @@ class Server(Service):
         self._in_foreground = in_foreground
         self._tls = load_tls(settings)
         self._tokens = load_tokens(settings, reactor)
+        source_settings(settings)  # only whether they can be used
         self._registry = Registry.collect(MODULES)
         _begin_to_log(settings)
         self._listeners: list[Listener] = []
@@ -257,14 +259,14 @@ class Server(Service):
                 self.monitor,
                 self._reactor,
                 installation.store,
-                installation.directory,
+                installation.accounts,
                 lmtp_settings(self._settings),
                 self._tls_of("lmtp"),
                 service,
             )
         services = Services(
             store=installation.store,
-            directory=installation.directory,
+            directory=installation.accounts,
             authenticator=installation.authenticator,
             bus=installation.bus,
             monitor=self.monitor,
@@ -366,6 +368,7 @@ class Server(Service):
         try:
             settings = self._reread()
             tokens = load_tokens(settings, self._reactor)
+            source_settings(settings)
             self._reload_tls(settings)
         except ConfigurationError as error:
             for problem in error.problems:

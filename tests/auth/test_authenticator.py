@@ -340,5 +340,10 @@ class Chain(AuthenticatorCase):
     async def test_a_backend_that_is_down_is_no_wrong_password(self) -> None:  # T40
         self.checkers.insert(0, TableChecker(("", ""), self.joe, down=True))
         self.authenticator = self.made()
-        await self.refused(ErrorKind.UNAVAILABLE, self.login("joe@example.org"))
+        await self.refused(ErrorKind.UNAVAILABLE, self.login("joe@example.org", "wrong"))
         await self.refused(ErrorKind.UNAVAILABLE, self.login("nobody@example.org"))
+
+    async def test_a_backend_that_is_down_locks_nobody_out_whom_another_knows(self) -> None:
+        self.checkers.insert(0, TableChecker(("", ""), self.joe, down=True))
+        self.authenticator = self.made()
+        self.assertEqual((await self.login("joe@example.org")).account, self.joe.id)

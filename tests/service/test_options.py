@@ -173,6 +173,7 @@ ELSEWHERE = {
     o.lmtp.UNIX_MODE: "below",
     **dict.fromkeys(sum(o.access.FILTERS.values(), ()), "test_access"),
     **dict.fromkeys(o.oauth.OPTIONS, "test_tokens"),
+    **dict.fromkeys(o.sources.OPTIONS, "test_sources"),
     o.imap.MAX_THREADS: "test_config: bounds other options",
     o.imap.NUM_PROCESSES: "test_config: refused above 1",
     o.events.NOTIFY_ENS_HOST: "taken for compatibility only",

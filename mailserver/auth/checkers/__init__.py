@@ -51,8 +51,7 @@ class IChecker(Interface):
 
     Accounts that it returns are of the directory, whatever their status: the authenticator
     looks at that. Each method may raise `MailError` UNAVAILABLE if the source cannot be
-    asked; no further one is asked then, because another's answer would tell a right
-    password from a wrong one.
+    asked; the others are asked all the same, and if none of them knows, that is the answer.
     """
 
     label: str = Attribute("short name for the log, such as `directory`")

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hmac
+from collections.abc import Collection, Sequence
 
+import attrs
 from zope.interface import implementer
 
+from mailserver.auth.app_passwords import app_digest
 from mailserver.auth.checkers import IChecker, Kept, Login
 from mailserver.auth.passwords import Passwords, scram_secrets
-from mailserver.interfaces import IDirectory, IVerifiers
-from mailserver.model.account import Account
+from mailserver.interfaces import IAppPasswords, IDirectory, IVerifiers
+from mailserver.model.account import Account, AppPassword, Verifiers
 from mailserver.model.ids import AccountId
-from mailserver.model.secrets import SecretKind
+from mailserver.model.secrets import ScramSecrets, SecretKind
 
 _NOBODY = AccountId("")
 
 
 @implementer(IChecker)
 class DirectoryChecker:
-    """Asks the directory for the account and its verifiers.
+    """Asks the directory for the account, its password and its app passwords.
 
     Its accounts have keys for SCRAM-SHA-256 since their passwords were set, and for
     SCRAM-SHA-1 where that is switched on.
+
+    Args:
+        app_passwords: None where there are none.
     """
 
     label = "directory"
 
-    def __init__(self, directory: IDirectory, verifiers: IVerifiers, passwords: Passwords) -> None:
+    def __init__(
+        self,
+        directory: IDirectory,
+        verifiers: IVerifiers,
+        passwords: Passwords,
+        app_passwords: IAppPasswords | None = None,
+    ) -> None:
         self._directory = directory
         self._verifiers = verifiers
         self._passwords = passwords
+        self._app_passwords = app_passwords
 
     async def check(self, login: Login) -> Account | None:
-        """Find, read, hash: the same three steps whether or not the account is there."""
+        """Find, read, hash: the same three steps whether or not the account is there.
+
+        Only who has an app password is let in without the slow hash.
+        """
         account = await self._directory.account(login.name)
-        stored = await self._verifiers.verifiers(_NOBODY if account is None else account.id)
+        identifier = _NOBODY if account is None else account.id
+        stored = await self._verifiers.verifiers(identifier)
+        digest = app_digest(login.password)
+        for one in await self._of_devices(identifier, login.service):
+            if hmac.compare_digest(one.digest, digest):
+                assert self._app_passwords is not None
+                self._app_passwords.app_password_used(one)
+                return account
         if await self._passwords.matches(stored, login.password, login.client):
             return account
         return None
@@ -46,13 +69,41 @@ class DirectoryChecker:
     async def secrets(self, name: str, kind: SecretKind, service: str) -> Kept | None:
         """Find and read; see `IChecker`."""
         account = await self._directory.account(name)
-        stored = await self._verifiers.verifiers(_NOBODY if account is None else account.id)
-        secrets = scram_secrets(stored, kind)
-        return None if account is None or secrets is None else Kept(account, secrets)
+        identifier = _NOBODY if account is None else account.id
+        own = scram_secrets(await self._verifiers.verifiers(identifier), kind)
+        if own is None and account is not None and account.source:
+            return None  # only its source can tell the salt of its own password
+        found = [own] if own is not None else []
+        for one in await self._of_devices(identifier, service):
+            texts = Verifiers("", one.scram_sha256, one.scram_sha1)
+            of_device = scram_secrets(texts, kind)
+            if of_device is not None:
+                [keys] = of_device.keys
+                found.append(attrs.evolve(of_device, keys=(attrs.evolve(keys, label=one.id),)))
+        return None if account is None or not found else Kept(account, _joined(found))
 
     async def used(self, kept: Kept, label: str) -> None:
-        """Nothing is kept of that."""
+        """Note the use of an app password."""
+        for one in await self._of_devices(kept.account.id, ""):
+            if one.id == label and self._app_passwords is not None:
+                self._app_passwords.app_password_used(one)
 
     async def account(self, name: str) -> Account | None:
         """See `IChecker`."""
         return await self._directory.account(name)
+
+    async def _of_devices(self, account: AccountId, service: str) -> Sequence[AppPassword]:
+        """The app passwords that are good for the service; empty for all."""
+        if self._app_passwords is None:
+            return ()
+        found = await self._app_passwords.app_passwords(account)
+        return [one for one in found if not service or one.is_good_for(service)]
+
+
+def _joined(found: Sequence[ScramSecrets]) -> ScramSecrets:
+    """The keys of several passwords; those with another salt than the first are left out,
+    because only one salt can be told."""
+    first = found[0]
+    told = (first.salt, first.iterations)
+    keys = tuple(keys for one in found if (one.salt, one.iterations) == told for keys in one.keys)
+    return attrs.evolve(first, keys=keys)

@@ -18,12 +18,13 @@ from mailserver.service.options import (
     oauth,
     pop3,
     proxy,
+    sources,
     store,
     tls,
 )
 from mailserver.service.options.option import OptionTable
 
-_TOPICS = (local, tls, proxy, login, oauth, access, imap, pop3, lmtp, store, events)
+_TOPICS = (local, tls, proxy, login, oauth, sources, access, imap, pop3, lmtp, store, events)
 
 TABLE = OptionTable(option for topic in _TOPICS for option in topic.OPTIONS)
 """Every option of the program."""

@@ -225,13 +225,21 @@ class Directory:
         Raises:
             MailError: NONEXISTENT (no such account, or it is deleted), DISABLED.
         """
+        account, detail = self.resolve(address)
+        return recipient_of(address, account, detail)
+
+    def resolve(self, address: str) -> tuple[Account | None, str]:
+        """Find the account that an envelope address leads to, whatever its status, and the
+        detail behind it; no account if none does.
+
+        Raises:
+            MailError: NONEXISTENT if it is no address.
+        """
         try:
             wanted = parse_address(address)
         except MailError as error:
             raise MailError(ErrorKind.NONEXISTENT, error.text, subject=address) from None
-        domain = wanted.domain or self.default_domain
-        account, detail = self._subaddressed(wanted.local, domain)
-        return recipient_of(address, account, detail)
+        return self._subaddressed(wanted.local, wanted.domain or self.default_domain)
 
     async def accounts(self) -> Sequence[Account]:
         """List all accounts, ascending by name; read in slices, with other work between."""
@@ -292,6 +300,13 @@ class Directory:
         if not rows:
             return None
         return sourced.said(rows[0], self._database.read(sourced.READ_ALIASES, (account,)))
+
+    async def own_limits(self, account: AccountId) -> tuple[int | None, int | None]:
+        """Return the account's own storage and message limit, whatever a source says."""
+        rows = self._database.read(
+            "SELECT storage_limit, message_limit FROM account WHERE id = ?", (account,)
+        )
+        return tuple(rows[0]) if rows else (None, None)
 
     async def rights(self, account: AccountId, domain: str) -> frozenset[AdminRight]:
         """Return what an account may administer in a domain (CGP-11)."""
