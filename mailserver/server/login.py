@@ -227,6 +227,8 @@ class Door:
 
     async def _check_token(self, claim: sasl.Token, ask: Ask) -> Principal:
         try:
+            if not claim.token:
+                raise MailError(ErrorKind.AUTHENTICATION_FAILED, "no token was sent")
             return await self.authenticator.check_token(
                 claim.token, user=claim.user, service=self.service, address=self.peer.address
             )

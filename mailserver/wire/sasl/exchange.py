@@ -125,7 +125,7 @@ class Token:
 
     Attributes:
         user: whom the client wants to be; empty for whom the token names.
-        token: not empty, printable US-ASCII.
+        token: printable US-ASCII; empty if the client only asks what is wanted.
         refusal: makes of an error code of RFC 6750 and of further values what the client
             is told in a challenge before the refusal; its answer says nothing.
     """

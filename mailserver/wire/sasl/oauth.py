@@ -2,7 +2,8 @@
 
 Both carry a bearer token. One that is refused is answered with a challenge that says why,
 in JSON; the client answers that with a message without meaning, and only then the exchange
-fails.
+fails. The client's `host` and `port` are not looked at: a server has more names than it
+knows, and the token itself says for whom it is.
 """
 
 from __future__ import annotations
@@ -78,7 +79,11 @@ def _pairs(octets: bytes) -> dict[bytes, bytes]:
 
 
 def _bearer(pairs: Mapping[bytes, bytes]) -> str:
-    match = _BEARER.match(pairs.get(b"auth", b""))
+    """The token; empty if the client only asks what is wanted (RFC 7628 §4.3)."""
+    value = pairs.get(b"auth")
+    if value == b"":
+        return ""
+    match = _BEARER.match(value or b"")
     if match is None:
         raise SaslFault("expected auth=Bearer and a token")
     return match[1].decode("ascii")

@@ -1,4 +1,4 @@
-"""LMTP and SASL: framing, commands, what a delivery writes of them."""
+"""LMTP: framing, commands, what a delivery writes of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime
 
 from mailserver.mime.describe import describe, prefixed
-from mailserver.wire import sasl
 from mailserver.wire.lmtp import commands as c
 from mailserver.wire.lmtp.grammar import STRICT, Leniency, parse_command
 from mailserver.wire.lmtp.reader import (
@@ -122,46 +121,6 @@ def lines() -> list[bytes]:
     ]  # fmt: skip
 
 
-# -- SASL --------------------------------------------------------------------------------
-
-
-def check_sasl(octets: bytes) -> None:
-    """A first line with the mechanism and perhaps its initial response, then responses."""
-    head, *responses = octets.split(b"\n")
-    name, space, initial = head.partition(b" ")
-    row = sasl.MECHANISMS.get(name.upper())
-    if row is None:
-        return
-    mechanism = row.make(sasl.Surroundings(bytes))
-    try:
-        step = mechanism.start(sasl.decode_initial(initial) if space else None)
-        while isinstance(step, sasl.Challenge) and responses:
-            response = sasl.decode_response(responses.pop(0))
-            assert sasl.decode_response(sasl.encode(response)) == response
-            step = mechanism.respond(response)
-    except sasl.SaslFault as fault:
-        assert fault.text.isascii() and fault.text.isprintable()
-        return
-    if isinstance(step, sasl.Credentials):
-        assert step.authcid and step.password
-        assert step.password not in repr(step) or step.password in repr(
-            sasl.Credentials(step.authzid, step.authcid, "")
-        )
-        if name.upper() == b"PLAIN":
-            assert row.make(sasl.Surroundings(bytes)).respond(sasl.plain_response(step)) == step
-        else:
-            assert sasl.login_responses(step)[1].decode() == step.password
-
-
-def exchanges() -> list[bytes]:
-    message = sasl.encode("ann\0é@x\0secret".encode())
-    return [
-        b"PLAIN " + message, b"PLAIN\n" + message, b"PLAIN =", b"PLAIN AGEAYg==", b"LOGIN\n*",
-        b"LOGIN\n" + sasl.encode(b"ann") + b"\n" + sasl.encode(b"secret"),
-        b"LOGIN " + sasl.encode(b"ann") + b"\n" + sasl.encode(b"secret"),
-    ]  # fmt: skip
-
-
 VERBS = (b"LHLO ", b"MAIL FROM:<", b"RCPT TO:<", b"DATA\r\n", b"BDAT ", b" LAST", b"RSET", b"\r\n.")
 TARGETS = (
     Target("lmtp_reader", check_reader, conversations, (*VERBS, b"\r\n.\r\n", b"\r\n..", b".")),
@@ -170,8 +129,5 @@ TARGETS = (
         check_command,
         lines,
         (*VERBS, b"@", b">", b" SIZE=", b" BODY=8BITMIME", b" SMTPUTF8", b"\\", b'"', b"[", b"]"),
-    ),
-    Target(
-        "sasl", check_sasl, exchanges, (b"PLAIN ", b"LOGIN ", b"\n", b"=", b"==", b"AAAA", b"*")
     ),
 )
