@@ -553,6 +553,27 @@ class IThrottle(Interface):
         """Forget the failures of this name from this address."""
 
 
+class IMaildropVisits(Interface):
+    """Who opens maildrops by POP3, over all processes on the same data."""
+
+    def enter(account: AccountId) -> Callable[[], None] | None:
+        """Take an account's maildrop for one session alone (RFC 1939 §4).
+
+        Returns:
+            What gives it back, as the end of the process does; None if it is taken.
+        """
+
+    def again_in(account: AccountId, interval: float) -> float:
+        """Note that the maildrop is opened, unless that was done a short time ago.
+
+        Args:
+            interval: seconds that have to lie between.
+
+        Returns:
+            0 if it was noted; else the seconds after which it will be.
+        """
+
+
 class ISession(Interface):
     """A live connection, for the monitor."""
 

@@ -107,7 +107,7 @@ def encode_words(octets: bytes) -> bytes:
             blank = piece
         elif piece.isascii():
             if run:
-                pieces.append(_words_of("".join(run)))
+                pieces.append(words_of("".join(run)))
                 run = []
             pieces.append((blank + piece).encode("ascii"))
             blank = ""
@@ -119,7 +119,7 @@ def encode_words(octets: bytes) -> bytes:
             run = [piece]
             blank = ""
     if run:
-        pieces.append(_words_of("".join(run)))
+        pieces.append(words_of("".join(run)))
     pieces.append(blank.encode("ascii"))
     return b"".join(pieces)
 
@@ -127,7 +127,8 @@ def encode_words(octets: bytes) -> bytes:
 _CHARACTERS_A_WORD = 11  # at most 44 octets of UTF-8, 60 of base64, 72 of the 75 allowed
 
 
-def _words_of(text: str) -> bytes:
+def words_of(text: str) -> bytes:
+    """A text as UTF-8 encoded words with a space between them, each at most 75 octets."""
     return b" ".join(
         b"=?utf-8?b?%b?="
         % b2a_base64(text[at : at + _CHARACTERS_A_WORD].encode("utf-8", "replace"), newline=False)

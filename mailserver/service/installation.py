@@ -46,6 +46,7 @@ from mailserver.service.sources import (
 from mailserver.store.directory import Directory
 from mailserver.store.limits import StoreLimits
 from mailserver.store.mailstore import MailStore, open_store
+from mailserver.store.visits import MaildropVisits
 
 DIRECTORY_FILE: Final = "directory.sqlite"
 """Accounts, domains and verifiers, in the data directory."""
@@ -176,6 +177,7 @@ class Installation:
         directory: without them, for changes.
         passwords: makes verifiers for new passwords.
         access: who may connect and use what.
+        maildrop_visits: who opens maildrops by POP3.
     """
 
     log = Logger()
@@ -214,6 +216,7 @@ class Installation:
             writers=settings.writers,
             eager_texts=serves,
         )
+        self.maildrop_visits = MaildropVisits(settings.data / "visits")
         self.access = Access(
             ClientNames(reactor, deadline=settings.name_timeout),
             settings.filters,

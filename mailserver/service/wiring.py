@@ -32,7 +32,7 @@ from mailserver.server.imap.protocol import ImapFactory
 from mailserver.server.imap.registry import Registry
 from mailserver.server.imap.session import Services
 from mailserver.server.lmtp.protocol import LmtpFactory
-from mailserver.server.pop3.maildrop import Endings
+from mailserver.server.pop3.maildrop import Oddities
 from mailserver.server.pop3.protocol import Pop3Factory
 from mailserver.server.pop3.session import Services as Pop3Services
 from mailserver.server.proxy import ProxyFactory
@@ -144,7 +144,7 @@ class Server(Service):
         self._listeners: list[Listener] = []
         self._factories: dict[str, ImapFactory | Pop3Factory | LmtpFactory] = {}
         self._proxies: list[ProxyFactory] = []
-        self._endings = Endings()
+        self._oddities = Oddities()
         self._timers: list[LoopingCall] = []
 
     def privilegedStartService(self) -> None:
@@ -251,7 +251,8 @@ class Server(Service):
                 settings=pop3_settings(self._settings),
                 clock=self._reactor,
                 tls=self._tls_of("pop3"),
-                endings=self._endings,
+                visits=installation.maildrop_visits,
+                oddities=self._oddities,
             )
             return Pop3Factory(pop3, service)
         if service in ("lmtp", "lmtps"):

@@ -5,8 +5,9 @@ whatever IMAP, LMTP or another POP3 session does meanwhile (CGP-3). The mailbox 
 locked nor changed before `remove`.
 
 The size of a message is what RETR sends (T43): a message that does not end its last line
-gets a line end more. Which ones do not is found out once per process and message, because
-octets never change.
+gets a line end more, and one whose header is in UTF-8 gets another header for a client that
+does not know UTF-8 (T57, RFC 6856 §4). Which ones that are is found out once per process and
+message, because octets never change.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Final
 import attrs
 
 from mailserver.interfaces import IContent, IMailboxImage, IMailStore
-from mailserver.model.flags import FlagOp, Flags
+from mailserver.mime.surrogate import ascii_header
+from mailserver.model.flags import FlagOp, Flags, System
 from mailserver.model.ids import MailboxRef, Principal, Uid
 from mailserver.model.message import Column
 from mailserver.model.numset import NumSet
@@ -29,35 +31,37 @@ Turn = Callable[[], Awaitable[None]]
 
 _SLICE: Final = 2000
 # To see the end of a message the database reads all of it: 200 of 64 KiB take a few ms.
-_ENDINGS_SLICE: Final = 200
+_ODDITIES_SLICE: Final = 200
 _BLANK_LINE: Final = b"\r\n\r\n"
 
 
 @attrs.frozen
-class Ending:
-    """How a message ends.
+class Oddity:
+    """What RETR cannot send of a message as it is kept.
 
     Attributes:
-        ends_line: with CRLF.
+        ends_line: its last line ends with CRLF.
         has_blank_line: an empty line ends its header.
+        growth: octets that the header has more, or less, in ASCII; None if it is ASCII.
     """
 
     ends_line: bool = True
     has_blank_line: bool = True
+    growth: int | None = None
 
 
-USUAL: Final = Ending()
+USUAL: Final = Oddity()
 
 
 @attrs.define
 class _Known:
     uid_validity: int
     up_to: int  # every message up to this UID has been looked at
-    unusual: dict[int, Ending]
+    unusual: dict[int, Oddity]
 
 
-class Endings:
-    """The endings of messages, as far as they are not `USUAL`; shared by all sessions.
+class Oddities:
+    """The messages that are not `USUAL`; shared by all sessions.
 
     Args:
         mailboxes: of how many it is remembered which messages were looked at.
@@ -74,8 +78,8 @@ class Endings:
         image: IMailboxImage,
         uids: Sequence[Uid],
         turn: Turn,
-    ) -> Mapping[int, Ending]:
-        """Find the messages that end otherwise; only new ones are read.
+    ) -> Mapping[int, Oddity]:
+        """Find the messages that are odd; only new ones are read.
 
         Args:
             uids: all of the mailbox, ascending.
@@ -90,14 +94,14 @@ class Endings:
         if not fresh:
             return known.unusual
         there = set(uids)
-        unusual = {uid: ending for uid, ending in known.unusual.items() if uid in there}
-        columns = (Column.SIZE, Column.HEADER_SIZE, Column.ENDING)
-        for start in range(0, len(fresh), _ENDINGS_SLICE):
-            some = fresh[start : start + _ENDINGS_SLICE]
-            for uid, size, header_size, end in await store.fetch(who, image, some, columns):
-                ending = _ending(size, header_size, end)
-                if ending != USUAL:
-                    unusual[uid] = ending
+        unusual = {uid: oddity for uid, oddity in known.unusual.items() if uid in there}
+        columns = (Column.SIZE, Column.HEADER, Column.ENDING)
+        for start in range(0, len(fresh), _ODDITIES_SLICE):
+            some = fresh[start : start + _ODDITIES_SLICE]
+            for uid, size, header, end in await store.fetch(who, image, some, columns):
+                oddity = _oddity(size, header, end)
+                if oddity != USUAL:
+                    unusual[uid] = oddity
             await turn()
         self._known[image.ref] = _Known(image.uid_validity, fresh[-1], unusual)
         self._known.move_to_end(image.ref)
@@ -106,10 +110,11 @@ class Endings:
         return unusual
 
 
-def _ending(size: int, header_size: int, end: bytes) -> Ending:
-    return Ending(
+def _oddity(size: int, header: bytes, end: bytes) -> Oddity:
+    return Oddity(
         ends_line=end.endswith(b"\r\n"),
-        has_blank_line=header_size < size or end.endswith(_BLANK_LINE) or end == b"\r\n",
+        has_blank_line=len(header) < size or end.endswith(_BLANK_LINE) or end == b"\r\n",
+        growth=None if header.isascii() else len(ascii_header(header)) - len(header),
     )
 
 
@@ -130,7 +135,7 @@ class Maildrop:
         image: IMailboxImage,
         uids: array[int],
         sizes: array[int],
-        unusual: Mapping[int, Ending],
+        unusual: Mapping[int, Oddity],
         names: Mapping[int, str],
     ) -> None:
         self._store = store
@@ -177,8 +182,8 @@ class Maildrop:
             return name
         return b"%b%d" % (own, self._uids[number - 1])
 
-    def ending(self, number: int) -> Ending:
-        """How the message ends."""
+    def oddity(self, number: int) -> Oddity:
+        """What is not as usual with the message."""
         return self._unusual.get(self._uids[number - 1], USUAL)
 
     def mark(self, number: int) -> None:
@@ -200,12 +205,24 @@ class Maildrop:
         return await self._store.content(self._who, self._image, self._uid(number))
 
     async def header_size(self, number: int) -> int | None:
-        """Octets of a message's header with its empty line; None if it is gone."""
+        """Octets of a message's header as it is kept, with its empty line; None if the
+        message is gone."""
         for _, size in await self._store.fetch(
             self._who, self._image, (self._uid(number),), (Column.HEADER_SIZE,)
         ):
             return int(size)
         return None
+
+    def last_seen(self) -> int:
+        r"""The highest number of a message with `\Seen`, 0 if there is none."""
+        image = self._image
+        there = dict(zip(image.uids, image.flag_ids, strict=True))
+        seen = [flags.system & System.SEEN != 0 for flags in image.flag_table]
+        for number in range(len(self), 0, -1):
+            flag_id = there.get(self._uids[number - 1])
+            if flag_id is not None and seen[flag_id]:
+                return number
+        return 0
 
     async def mark_seen(self, numbers: Iterable[int]) -> None:
         r"""Set `\Seen`; durable.
@@ -243,12 +260,19 @@ class Maildrop:
 
 
 async def open_maildrop(
-    store: IMailStore, who: Principal, endings: Endings, turn: Turn, *, ends_headers: bool
+    store: IMailStore,
+    who: Principal,
+    oddities: Oddities,
+    turn: Turn,
+    *,
+    ends_headers: bool,
+    utf8: bool,
 ) -> Maildrop:
     """Look at a principal's INBOX; to be closed.
 
     Args:
         ends_headers: a message whose header no empty line ends gets one (T55).
+        utf8: the client takes headers in UTF-8.
 
     Raises:
         MailError: NONEXISTENT, NO_PERMISSION.
@@ -257,15 +281,16 @@ async def open_maildrop(
     image = await store.open(who, inbox.ref)
     try:
         wanted = [Uid(uid) for uid in image.uids]
-        unusual = await endings.unusual(store, who, image, wanted, turn)
+        unusual = await oddities.unusual(store, who, image, wanted, turn)
         uids, sizes = array("I"), array("Q")
         for start in range(0, len(wanted), _SLICE):
             some = wanted[start : start + _SLICE]
             for uid, size in await store.fetch(who, image, some, (Column.SIZE,)):
-                ending = unusual.get(uid, USUAL)
-                missing = (not ending.ends_line) + (ends_headers and not ending.has_blank_line)
+                odd = unusual.get(uid, USUAL)
+                missing = (not odd.ends_line) + (ends_headers and not odd.has_blank_line)
+                growth = 0 if utf8 or odd.growth is None else odd.growth
                 uids.append(uid)
-                sizes.append(size + 2 * missing)
+                sizes.append(size + 2 * missing + growth)
             await turn()
         names = await store.unique_ids(who, image)
         return Maildrop(store, who, image, uids, sizes, unusual, names)

@@ -18,7 +18,7 @@ from mailserver.server.connection import Connection, Disconnected
 from mailserver.server.pop3.session import Pop3Session, Services, State
 from mailserver.server.pop3.status import CODES
 from mailserver.wire.lines import TOO_LONG, LineBuffer
-from mailserver.wire.pop3.replies import Code, err
+from mailserver.wire.pop3.replies import Code
 
 LOGIN = "login"
 """Deadline: the client has to have logged in (S3)."""
@@ -58,7 +58,7 @@ class Pop3Connection(Connection):
         self._session.closed()
 
     def farewell(self, text: str, kind: ErrorKind | None = None) -> bytes:
-        return err(text, Code.SYS_TEMP if kind is None else CODES.get(kind))
+        return self._session.refusal(text, Code.SYS_TEMP if kind is None else CODES.get(kind))
 
     def disconnect(self, reason: str) -> None:
         """Say goodbye and close: at once while waiting for the client, else when the
@@ -152,7 +152,7 @@ class Pop3Connection(Connection):
         assert self._services.tls is not None
         if len(self._buffer):
             self.note("closed: octets behind STLS", octets=len(self._buffer))
-            self.send(err("nothing may follow STLS before TLS; closing"))
+            self.send(self._session.refusal("nothing may follow STLS before TLS; closing", None))
             self.close()
             raise Disconnected
         self.send(reply)

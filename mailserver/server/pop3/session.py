@@ -13,9 +13,12 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import Flag, auto
+from hmac import compare_digest
 from itertools import islice
+from secrets import token_bytes
 from typing import Any, Final, Protocol
 
 import attrs
@@ -24,15 +27,25 @@ from twisted.logger import Logger
 
 from mailserver import __version__
 from mailserver.errors import ErrorKind, MailError
-from mailserver.interfaces import IAuthenticator, IContent, IMailStore, ISessionMonitor
+from mailserver.interfaces import (
+    IAuthenticator,
+    IContent,
+    IMaildropVisits,
+    IMailStore,
+    ISessionMonitor,
+)
+from mailserver.mime.surrogate import ascii_header
 from mailserver.model.ids import Principal
+from mailserver.model.secrets import PlainSecrets, SecretKind
 from mailserver.server.connection import Disconnected
 from mailserver.server.login import Door
-from mailserver.server.pop3.maildrop import Endings, Maildrop, open_maildrop
+from mailserver.server.pop3.languages import DEFAULT, LANGUAGES, find_language
+from mailserver.server.pop3.maildrop import Maildrop, Oddities, open_maildrop
 from mailserver.server.pop3.settings import OE_NS_EOH, OUTLOOK_NO_NULS, Pop3Settings
-from mailserver.server.pop3.status import refusal
+from mailserver.server.pop3.status import CODES
 from mailserver.wire import sasl
 from mailserver.wire.pop3 import commands as c
+from mailserver.wire.pop3.apop import apop_digest, apop_timestamp
 from mailserver.wire.pop3.grammar import parse_command
 from mailserver.wire.pop3.replies import END, Code, challenge, err, lines, ok
 from mailserver.wire.pop3.stuffing import DotStuffer, first_lines
@@ -48,6 +61,21 @@ _FILTER_NAMES: Final = {"pop3": "pop", "pop3s": "pops"}
 
 class _Refused(Exception):
     """A command that makes no sense here; carries the reason."""
+
+
+@attrs.frozen
+class _No(Exception):
+    """A command that makes sense, and whose answer is negative.
+
+    Attributes:
+        text: in English, with braces for what is to be filled in.
+        values: what that is.
+        code: the response code.
+    """
+
+    text: str
+    values: Mapping[str, object] = attrs.field(factory=dict)
+    code: Code | None = None
 
 
 class State(Flag):
@@ -66,7 +94,9 @@ class Services:
         settings: of the listener.
         clock: time; `callLater` and `seconds`.
         tls: context factory for STLS, None while no certificate is configured (SUN-4).
-        endings: what is known of how messages end.
+        visits: who has a maildrop for itself, and when each was last opened; None where
+            nobody asks for that.
+        oddities: what is known of unusual messages.
     """
 
     store: IMailStore
@@ -75,7 +105,8 @@ class Services:
     settings: Pop3Settings
     clock: IReactorTime
     tls: IOpenSSLContextFactory | None = None
-    endings: Endings = attrs.Factory(Endings)
+    visits: IMaildropVisits | None = None
+    oddities: Oddities = attrs.Factory(Oddities)
 
 
 class Channel(Protocol):
@@ -155,6 +186,11 @@ class Pop3Session:
         self._name = ""  # of USER, until PASS
         self._maildrop: Maildrop | None = None
         self._retrieved: set[int] = set()
+        self._last = 0  # what LAST answers
+        self._leave: Callable[[], None] | None = None  # gives the maildrop back to others
+        self._language = DEFAULT
+        self._utf8 = False  # the client has asked for it
+        self._timestamp = ""  # of the greeting, for APOP
         self._bad = 0  # commands in a row that were none
         self._faults = 0  # internal errors so far, for references
         self._in_reply = False  # a multi-line reply has begun and not ended
@@ -167,8 +203,16 @@ class Pop3Session:
         return State.AUTHORIZATION if self._maildrop is None else State.TRANSACTION
 
     def greeting(self) -> bytes:
-        """The first line; no timestamp in it, since there is no APOP."""
-        return ok(self._settings.banner.replace("<", "(").replace(">", ")"))
+        """The first line; with a timestamp where there is APOP (RFC 1939 §7)."""
+        banner = self._settings.banner.replace("<", "(").replace(">", ")")
+        if self._settings.apop and self._may_apop:
+            self._timestamp = apop_timestamp(token_bytes(16), self._settings.hostname)
+            banner = f"{banner} {self._timestamp}"
+        return ok(banner)
+
+    def refusal(self, text: str, code: Code | None) -> bytes:
+        """A negative reply in the client's language."""
+        return err(self._language.say(text, {}), code, self._language.charset)
 
     async def run(self, line: bytes | None) -> None:
         """Run a command and answer it, whatever happens.
@@ -195,8 +239,11 @@ class Pop3Session:
             self._bad = 0
         except (_Refused, sasl.SaslFault) as fault:
             self._refuse(str(fault))
+        except _No as answer:
+            self._err(answer.text, answer.code, **answer.values)
         except MailError as error:
-            self._fail(refusal(error))
+            text = self._language.refusal(error)
+            self._fail(err(text, CODES.get(error.kind), self._language.charset))
         except Disconnected:
             raise
         except Exception:  # noqa: BLE001 - logged and answered
@@ -209,15 +256,31 @@ class Pop3Session:
         maildrop, self._maildrop = self._maildrop, None
         if maildrop is not None:
             maildrop.close()
+        leave, self._leave = self._leave, None
+        if leave is not None:
+            leave()
 
     # -- answers ---------------------------------------------------------------
+
+    def _ok(self, text: str, **values: object) -> None:
+        """Answer yes, or begin to.
+
+        Args:
+            text: in English, as the catalogues of `languages.py` know it.
+            values: what its braces stand for.
+        """
+        self._channel.send(ok(self._language.say(text, values), self._language.charset))
+
+    def _err(self, text: str, code: Code | None = None, **values: object) -> None:
+        """Answer no; see `_ok`."""
+        self._channel.send(err(self._language.say(text, values), code, self._language.charset))
 
     def _refuse(self, text: str) -> None:
         """Answer what is no command here; too many in a row end the connection (S3)."""
         self._bad += 1
         settings = self._settings
         is_guest = self.state is State.AUTHORIZATION
-        self._channel.send(err(text))
+        self._err(text)
         if self._bad >= (settings.bad_before_login if is_guest else settings.bad_after_login):
             self._channel.note("closed: too many bad commands")
             self._channel.close()
@@ -239,12 +302,13 @@ class Pop3Session:
             command=type(command).__name__.upper(),
             reference=reference,
         )
-        return err(f"internal error (ref {reference})", Code.SYS_TEMP)
+        text = self._language.say("internal error (ref {reference})", {"reference": reference})
+        return err(text, Code.SYS_TEMP, self._language.charset)
 
-    def _begin(self, text: str) -> None:
-        """Begin a multi-line reply."""
+    def _begin(self, text: str, **values: object) -> None:
+        """Begin a multi-line reply; see `_ok`."""
         self._in_reply = True
-        self._channel.send(ok(text))
+        self._ok(text, **values)
 
     def _end(self) -> None:
         """End a multi-line reply."""
@@ -265,7 +329,7 @@ class Pop3Session:
         if not self._door.takes_passwords:
             raise self._door.refusal()
         self._name = command.name
-        self._channel.send(ok("and the password"))
+        self._ok("and the password")
 
     async def _pass(self, command: c.Pass) -> None:
         name, self._name = self._name, ""
@@ -290,31 +354,98 @@ class Pop3Session:
         door = self._door
         await self._enter(await door.authenticate(command.mechanism, command.initial, ask))
 
+    @property
+    def _may_apop(self) -> bool:
+        """A digest can be checked, for every account, and may be sent now (SUN-11)."""
+        accepted = self._services.authenticator.accepts()
+        return SecretKind.PLAIN in accepted and self._door.takes_passwords
+
+    async def _apop(self, command: c.Apop) -> None:
+        if not self._timestamp or not self._may_apop:
+            raise _Refused("APOP is not offered here")
+        door = self._door
+        attempt = await door.authenticator.attempt(
+            command.name, SecretKind.PLAIN, service=door.service, address=door.peer.address
+        )
+        assert isinstance(attempt.secrets, PlainSecrets)
+        label = None
+        for secret in attempt.secrets.passwords:
+            if compare_digest(apop_digest(self._timestamp, secret.password), command.digest):
+                label = secret.label
+        if label is None:
+            raise attempt.failed("wrong digest")
+        await self._enter(await attempt.proved(label, ""))
+
     async def _enter(self, principal: Principal) -> None:
         """Open the maildrop of who has logged in (RFC 1939 §4)."""
         channel, services = self._channel, self._services
+        self._visit(principal)
         maildrop = await open_maildrop(
             services.store,
             principal,
-            services.endings,
+            services.oddities,
             channel.turn,
             ends_headers=self._ends_headers,
+            utf8=self._utf8,
         )
         self._maildrop = maildrop
         if not channel.logged_in(principal.name):
             self.closed()
             raise MailError(ErrorKind.TOO_MANY, "too many sessions of this account are open")
         channel.status = "connected to INBOX"
-        channel.send(ok(f"{maildrop.count} messages ({maildrop.octets} octets)"))
+        if self._settings.set_seen:
+            self._last = maildrop.last_seen()
+        self._ok("{count} messages ({octets} octets)", count=maildrop.count, octets=maildrop.octets)
+
+    def _visit(self, principal: Principal) -> None:
+        """See that the maildrop may be opened now (RFC 2449 §8.1)."""
+        visits, settings = self._services.visits, self._settings
+        if visits is None:
+            return
+        if settings.exclusive:
+            self._leave = visits.enter(principal.account)
+            if self._leave is None:
+                raise _No("the mailbox is in use by another session", code=Code.IN_USE)
+        if settings.login_delay:
+            wait = visits.again_in(principal.account, settings.login_delay)
+            if wait:
+                self.closed()
+                seconds = {"seconds": math.ceil(wait)}
+                raise _No(
+                    "too soon after the last login; wait {seconds} s", seconds, Code.LOGIN_DELAY
+                )
 
     async def _stls(self, command: c.Stls) -> None:
         if self._channel.secure:
-            self._channel.send(err("TLS is active already"))
+            self._err("TLS is active already")
         elif self._services.tls is None:
-            self._channel.send(err("there is no certificate here, so no TLS"))
+            self._err("there is no certificate here, so no TLS")
+        elif self._utf8:
+            self._err("STLS has to come before UTF8")  # RFC 6856 §2.1
         else:
             self._name = ""  # T1: what was said in clear is void
-            self._channel.begin_tls(ok("begin TLS now"))
+            text = self._language.say("begin TLS now", {})
+            charset, self._language = self._language.charset, DEFAULT
+            self._channel.begin_tls(ok(text, charset))
+
+    async def _utf8_mode(self, command: c.Utf8) -> None:
+        self._utf8 = True
+        self._ok("UTF-8 from now on")
+
+    async def _lang(self, command: c.Lang) -> None:
+        """Choose a language or list them (RFC 6856 §3.2)."""
+        if command.range is None:
+            self._begin("languages follow")
+            rows = [f"{language.tag} {language.title}".encode() for language in LANGUAGES]
+            self._channel.send(lines(rows))
+            self._end()
+            return
+        wanted = self._settings.language if command.range == "*" else command.range
+        found = find_language(wanted)
+        if found is None:
+            raise _No("there is no such language here")
+        self._language = found
+        self._ok("{tag} the language is English", tag=found.tag)
 
     async def _capa(self, command: c.Capa) -> None:
         self._begin("capabilities follow")
@@ -324,7 +455,9 @@ class Pop3Session:
     def _capabilities(self) -> Iterator[bytes]:
         """What there is in this state (RFC 2449 §6, T45)."""
         yield from (b"TOP", b"UIDL", b"RESP-CODES", b"AUTH-RESP-CODE", b"PIPELINING")
-        yield b"EXPIRE NEVER"
+        yield from (b"UTF8 USER", b"LANG", b"EXPIRE NEVER")
+        if self._settings.login_delay:
+            yield b"LOGIN-DELAY %d" % math.ceil(self._settings.login_delay)
         if self._door.takes_passwords:
             yield b"USER"
         mechanisms = self._door.mechanisms
@@ -351,15 +484,14 @@ class Pop3Session:
         """Check that a message can be named.
 
         Raises:
-            MailError: INVALID.
+            _No: it cannot.
         """
         if number in self._drop:
             return number
         if number in self._drop.deleted:
-            raise MailError(ErrorKind.INVALID, f"message {number} is deleted")
-        raise MailError(
-            ErrorKind.INVALID, f"no such message, only {len(self._drop)} in the maildrop"
-        )
+            raise _No("message {number} is deleted", {"number": number})
+        count = {"count": len(self._drop)}
+        raise _No("no such message, only {count} in the maildrop", count)
 
     async def _stat(self, command: c.Stat) -> None:
         self._channel.send(ok(f"{self._drop.count} {self._drop.octets}"))
@@ -371,8 +503,10 @@ class Pop3Session:
             self._channel.send(ok(f"{number} {drop.size(number)}"))
             return
         await self._listing(
-            f"{drop.count} messages ({drop.octets} octets)",
+            "{count} messages ({octets} octets)",
             (b"%d %d" % (number, drop.size(number)) for number in drop.numbers()),
+            count=drop.count,
+            octets=drop.octets,
         )
 
     async def _uidl(self, command: c.Uidl) -> None:
@@ -386,9 +520,9 @@ class Pop3Session:
             (b"%d %b" % (number, drop.unique_id(number)) for number in drop.numbers()),
         )
 
-    async def _listing(self, text: str, values: Iterable[bytes]) -> None:
+    async def _listing(self, text: str, values: Iterable[bytes], **filled: object) -> None:
         """Send a multi-line reply of perhaps very many lines."""
-        self._begin(text)
+        self._begin(text, **filled)
         left = iter(values)
         while some := list(islice(left, _LISTED)):
             self._channel.send(lines(some))
@@ -404,16 +538,33 @@ class Pop3Session:
             return
         try:
             _check_end(content)
-            self._begin(f"{self._drop.size(number)} octets")
+            header_size = await self._surrogate_end(number)
             stuffer = DotStuffer()
-            await self._send_octets(stuffer, content, content.size)
+            self._begin("{octets} octets", octets=self._drop.size(number))
+            await self._send_header(stuffer, content, header_size)
+            await self._send_octets(stuffer, content, header_size, content.size)
             self._end_line(stuffer)
-            if self._ends_headers and not self._drop.ending(number).has_blank_line:
+            if self._ends_headers and not self._drop.oddity(number).has_blank_line:
                 self._channel.send(b"\r\n")
             self._end()
         finally:
             content.close()
         self._retrieved.add(number)
+        self._last = max(self._last, number)
+
+    async def _surrogate_end(self, number: int) -> int:
+        """Octets of the header that the client gets in ASCII instead of as it is kept; 0
+        for a header that it gets as it is (T57, RFC 6856 §2.1)."""
+        if self._utf8 or self._drop.oddity(number).growth is None:
+            return 0
+        return await self._drop.header_size(number) or 0
+
+    async def _send_header(self, stuffer: DotStuffer, content: IContent, size: int) -> None:
+        """Send a header, or its beginning, in ASCII."""
+        if size:
+            self._send_piece(stuffer, ascii_header(content.read(0, size)))
+            await self._channel.drained()
+            await self._channel.turn()
 
     async def _top(self, command: c.Top) -> None:
         number = self._message(command.number)
@@ -426,8 +577,10 @@ class Pop3Session:
             _check_end(content)
             self._begin("the top of the message follows")
             stuffer = DotStuffer()
-            await self._send_octets(stuffer, content, header_size)
-            if not self._drop.ending(number).has_blank_line:
+            in_ascii = await self._surrogate_end(number)
+            await self._send_header(stuffer, content, in_ascii)
+            await self._send_octets(stuffer, content, in_ascii, header_size)
+            if not self._drop.oddity(number).has_blank_line:
                 self._end_line(stuffer)
                 self._channel.send(b"\r\n")  # T44: always the header and an empty line
             await self._send_lines(stuffer, content, header_size, command.lines)
@@ -436,9 +589,12 @@ class Pop3Session:
         finally:
             content.close()
 
-    async def _send_octets(self, stuffer: DotStuffer, content: IContent, end: int) -> None:
-        """Send a message from its beginning to an offset, no faster than it is taken."""
-        for at in range(0, end, _PIECE):
+    async def _send_octets(
+        self, stuffer: DotStuffer, content: IContent, start: int, end: int
+    ) -> None:
+        """Send octets of a message, from an offset to another, no faster than they are
+        taken."""
+        for at in range(start, end, _PIECE):
             self._send_piece(stuffer, content.read(at, min(at + _PIECE, end)))
             await self._channel.drained()
             await self._channel.turn()
@@ -465,24 +621,30 @@ class Pop3Session:
             self._channel.send(stuffer.stuff(b"\r\n"))
 
     def _gone(self) -> None:
-        self._channel.send(err("another session has removed this message"))
+        self._err("another session has removed this message")
 
     async def _dele(self, command: c.Dele) -> None:
         number = self._message(command.number)
         self._drop.mark(number)
-        self._channel.send(ok(f"message {number} is deleted at QUIT"))
+        self._last = max(self._last, number)
+        self._ok("message {number} is deleted at QUIT", number=number)
 
     async def _rset(self, command: c.Rset) -> None:
-        self._drop.unmark_all()
-        self._channel.send(ok(f"{self._drop.count} messages ({self._drop.octets} octets)"))
+        drop = self._drop
+        drop.unmark_all()
+        self._last = drop.last_seen() if self._settings.set_seen else 0
+        self._ok("{count} messages ({octets} octets)", count=drop.count, octets=drop.octets)
+
+    async def _last_accessed(self, command: c.Last) -> None:
+        self._channel.send(ok(str(self._last)))
 
     async def _noop(self, command: c.Noop) -> None:
-        self._channel.send(ok("nothing done"))
+        self._ok("nothing done")
 
     async def _quit(self, command: c.Quit) -> None:
         """Remove what is marked; durable before the answer (RFC 1939 §6, T42)."""
         if self._maildrop is None:
-            self._channel.send(ok("bye"))
+            self._ok("bye")
             return
         drop = self._drop
         marked, left = len(drop.deleted), 0
@@ -494,13 +656,14 @@ class Pop3Session:
                 left = await drop.remove()
         except MailError as error:
             self._channel.note("messages not removed", messages=marked, error=error.text)
-            self._channel.send(err(f"deleted messages not removed: {error.text}", Code.SYS_TEMP))
+            reason = self._language.refusal(error)
+            self._err("deleted messages not removed: {reason}", Code.SYS_TEMP, reason=reason)
             return
         self._channel.note("quit", retrieved=len(self._retrieved), removed=marked - left)
         if left:
-            self._channel.send(err(f"{left} deleted messages not removed", Code.SYS_PERM))
+            self._err("{count} deleted messages not removed", Code.SYS_PERM, count=left)
         else:
-            self._channel.send(ok(f"bye, {marked} messages removed"))
+            self._ok("bye, {count} messages removed", count=marked)
 
 
 def _check_end(content: IContent) -> None:
@@ -520,7 +683,10 @@ _COMMANDS: Final[
     c.User: (State.AUTHORIZATION, Pop3Session._user),
     c.Pass: (State.AUTHORIZATION, Pop3Session._pass),
     c.Auth: (State.AUTHORIZATION, Pop3Session._auth),
+    c.Apop: (State.AUTHORIZATION, Pop3Session._apop),
     c.Stls: (State.AUTHORIZATION, Pop3Session._stls),
+    c.Utf8: (State.AUTHORIZATION, Pop3Session._utf8_mode),
+    c.Lang: (_EVERYWHERE, Pop3Session._lang),
     c.Capa: (_EVERYWHERE, Pop3Session._capa),
     c.Stat: (State.TRANSACTION, Pop3Session._stat),
     c.List: (State.TRANSACTION, Pop3Session._list),
@@ -529,6 +695,7 @@ _COMMANDS: Final[
     c.Top: (State.TRANSACTION, Pop3Session._top),
     c.Dele: (State.TRANSACTION, Pop3Session._dele),
     c.Rset: (State.TRANSACTION, Pop3Session._rset),
+    c.Last: (State.TRANSACTION, Pop3Session._last_accessed),
     c.Noop: (State.TRANSACTION, Pop3Session._noop),
     c.Quit: (_EVERYWHERE, Pop3Session._quit),
 }

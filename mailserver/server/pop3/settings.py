@@ -34,6 +34,12 @@ class Pop3Settings:
         write_timeout: seconds that a client may leave our output untaken (T52).
         input_buffer: octets that may wait behind a running command before the transport is
             paused.
+        apop: a digest by MD5 may take the place of the password, where all accounts keep
+            what it needs.
+        exclusive: one session at a time for each maildrop (RFC 1939 §4).
+        login_delay: seconds that have to lie between two logins to a maildrop (RFC 2449
+            §6.5), 0 for none.
+        language: tag of that which LANG * gives.
         set_seen: QUIT sets `\\Seen` on messages that RETR has sent.
         workarounds: for weak clients, of `WORKAROUNDS`; none by default (T55).
         trace: log every command, without passwords (CGP-1).
@@ -51,6 +57,10 @@ class Pop3Settings:
     idle_timeout: float = 600.0
     write_timeout: float = 300.0
     input_buffer: int = 65536
+    apop: bool = False
+    exclusive: bool = False
+    login_delay: float = 0.0
+    language: str = "i-default"
     set_seen: bool = False
     workarounds: tuple[str, ...] = ()
     trace: bool = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from mailserver.errors import ErrorKind, MailError
-from mailserver.wire.pop3.replies import Code, err
+from mailserver.errors import ErrorKind
+from mailserver.wire.pop3.replies import Code
 
 CODES: Final[dict[ErrorKind, Code]] = {
     ErrorKind.AUTHENTICATION_FAILED: Code.AUTH,
@@ -24,8 +24,3 @@ CODES: Final[dict[ErrorKind, Code]] = {
     ErrorKind.NO_PERMISSION: Code.SYS_PERM,
 }
 """What each kind is called on the wire; a kind without an entry has no code."""
-
-
-def refusal(error: MailError) -> bytes:
-    """The negative reply to a refusal (T40, T45)."""
-    return err(error.text, CODES.get(error.kind))

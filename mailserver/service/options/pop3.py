@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from mailserver.server.pop3.languages import TAGS
 from mailserver.service.kinds import (
     ADDRESSES,
     BOOLEAN,
     TEXT,
+    choice,
     choices,
     duration,
     integer,
@@ -59,6 +61,34 @@ MAX_BAD_BEFORE_LOGIN = OPTIONS.row(
 MAX_BAD = OPTIONS.row("service.pop.maxbad", COUNT, 20, "Bad commands in a row", RELOAD)
 INPUT_BUFFER = OPTIONS.row(
     "service.pop.inputbuffer", size(4096), 64 * 1024, "What may wait behind a command", RELOAD
+)
+APOP = OPTIONS.row(
+    "service.pop.apop",
+    BOOLEAN,
+    False,
+    "Offer APOP where every source of accounts keeps passwords in clear; MD5 is weak",
+    RELOAD,
+)
+EXCLUSIVE = OPTIONS.row(
+    "service.pop.exclusive",
+    BOOLEAN,
+    False,
+    "One POP3 session at a time for each account; others are told IN-USE",
+    RELOAD,
+)
+LOGIN_DELAY = OPTIONS.row(
+    "service.pop.logindelay",
+    duration(0),
+    0.0,
+    "Time that has to lie between two logins of an account (LOGIN-DELAY)",
+    RELOAD,
+)
+LANGUAGE = OPTIONS.row(
+    "service.pop.language",
+    choice(*TAGS),
+    "i-default",
+    "What LANG * gives; until a client asks for a language, it is told things in English",
+    RELOAD,
 )
 SET_SEEN = OPTIONS.row(
     "service.pop.setseen",

@@ -1,4 +1,4 @@
-"""POP3 commands as values (RFC 1939 §5, §7; RFC 2449 §5; RFC 2595 §4; RFC 1734 §2)."""
+"""POP3 commands as values (RFC 1939 §5, §7; RFC 2449 §5; RFC 2595 §4; RFC 1734 §2; RFC 6856)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,36 @@ class Auth:
 
     mechanism: bytes | None
     initial: bytes | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class Apop:
+    """APOP: log in by a digest of the greeting's timestamp and the password.
+
+    Attributes:
+        name: as typed.
+        digest: 32 hexadecimal digits, lower case.
+    """
+
+    name: str
+    digest: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Utf8:
+    """UTF8: the client takes UTF-8 in messages and in what it is told."""
+
+
+@attrs.frozen
+class Lang:
+    """LANG: in which language the client wants to be told things.
+
+    Attributes:
+        range: a basic language range (RFC 4647), lower case, or `*` for the one that the
+            administrator prefers; None asks which there are.
+    """
+
+    range: str | None
 
 
 @attrs.frozen
@@ -89,6 +119,11 @@ class Rset:
 
 
 @attrs.frozen
+class Last:
+    """LAST: the highest number that was accessed; of older versions of POP3 (RFC 1460)."""
+
+
+@attrs.frozen
 class Noop:
     """NOOP."""
 
@@ -106,5 +141,22 @@ class SyntaxFault:
 
 
 Command = (
-    User | Pass | Auth | Capa | Stls | Stat | List | Uidl | Retr | Top | Dele | Rset | Noop | Quit
+    User
+    | Pass
+    | Auth
+    | Apop
+    | Utf8
+    | Lang
+    | Capa
+    | Stls
+    | Stat
+    | List
+    | Uidl
+    | Retr
+    | Top
+    | Dele
+    | Rset
+    | Last
+    | Noop
+    | Quit
 )

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from typing import Final
 
 from mailserver.wire.pop3.commands import (
+    Apop,
     Auth,
     Capa,
     Command,
     Dele,
+    Lang,
+    Last,
     List,
     Noop,
     Pass,
@@ -27,6 +30,7 @@ from mailserver.wire.pop3.commands import (
     Top,
     Uidl,
     User,
+    Utf8,
 )
 
 # command = keyword *(SP param) CRLF; keyword = 3*4VCHAR; param = 1*VCHAR
@@ -34,6 +38,9 @@ from mailserver.wire.pop3.commands import (
 _NUMBER: Final = re.compile(rb"[0-9]{1,19}+")
 _TOP: Final = re.compile(rb"([0-9]{1,19}+) ++([0-9]{1,19}+)")
 _AUTH: Final = re.compile(rb"([A-Za-z0-9_-]{1,20}+)(?: ++([A-Za-z0-9+/=*]++))?+")
+_APOP: Final = re.compile(rb"([^ ]++) ++([0-9a-fA-F]{32})")
+# basic language range (RFC 4647)
+_RANGE: Final = re.compile(rb"\*|[A-Za-z]{1,8}+(?:-[A-Za-z0-9]{1,8}+)*+")
 _UNPRINTABLE: Final = re.compile(rb"[\x00-\x1f\x7f]")
 _MAX_NUMBER: Final = 2**63 - 1  # S3
 
@@ -89,6 +96,22 @@ def _auth(argument: bytes) -> Command:
     return Auth(match[1].upper(), match[2])
 
 
+def _apop(argument: bytes) -> Command:
+    match = _APOP.fullmatch(argument.strip(b" "))
+    if match is None:
+        raise _Refused("syntax: APOP name digest")
+    return Apop(_text(match[1]), match[2].lower())
+
+
+def _lang(argument: bytes) -> Command:
+    argument = argument.strip(b" ")
+    if not argument:
+        return Lang(None)
+    if _RANGE.fullmatch(argument) is None:
+        raise _Refused("syntax: LANG [language]")
+    return Lang(argument.decode("ascii").lower())
+
+
 def _top(argument: bytes) -> Command:
     match = _TOP.fullmatch(argument.strip(b" "))
     if match is None:
@@ -127,7 +150,7 @@ def _bare(command: Command) -> Callable[[bytes], Command]:
 
     def parse(argument: bytes) -> Command:
         if argument.strip(b" "):
-            raise _Refused(f"{type(command).__name__.upper()} takes no argument")
+            raise _Refused("this command takes no argument")
         return command
 
     return parse
@@ -137,6 +160,9 @@ _VERBS: Final[dict[bytes, Callable[[bytes], Command]]] = {
     b"USER": _user,
     b"PASS": _pass,
     b"AUTH": _auth,
+    b"APOP": _apop,
+    b"UTF8": _bare(Utf8()),
+    b"LANG": _lang,
     b"CAPA": _bare(Capa()),
     b"STLS": _bare(Stls()),
     b"STAT": _bare(Stat()),
@@ -146,6 +172,7 @@ _VERBS: Final[dict[bytes, Callable[[bytes], Command]]] = {
     b"TOP": _top,
     b"DELE": _numbered(Dele, "DELE"),
     b"RSET": _bare(Rset()),
+    b"LAST": _bare(Last()),
     b"NOOP": _bare(Noop()),
     b"QUIT": _bare(Quit()),
 }

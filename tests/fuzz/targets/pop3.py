@@ -52,8 +52,10 @@ TARGETS = (
             b"USER ann@example.org", b"PASS sec ret ", b"STAT", b"LIST", b"LIST 1", b"RETR 2",
             b"DELE 3", b"NOOP", b"RSET", b"TOP 1 10", b"UIDL", b"UIDL 1", b"QUIT", b"CAPA",
             b"STLS", b"AUTH", b"AUTH PLAIN AGEAYg==", b"auth login", "USER jörg".encode(), b"",
+            b"APOP mrose c4c9334bac560ecc979e58001b3e22fb", b"UTF8", b"LANG", b"LANG de-AT",
+            b"LANG *", b"LAST",
         ],
-        (b"USER ", b"PASS ", b"TOP ", b"AUTH ", b" ", b"=", b"PLAIN"),
+        (b"USER ", b"PASS ", b"TOP ", b"AUTH ", b"APOP ", b"LANG ", b" ", b"=", b"PLAIN", b"-"),
     ),
     Target(
         "pop3_stuffing",

@@ -8,10 +8,13 @@ from typing import Any
 from mailserver.server.pop3.protocol import Pop3Factory
 from mailserver.server.pop3.session import Services
 from mailserver.server.pop3.settings import Pop3Settings
+from mailserver.store.visits import MaildropVisits
 from tests.server.rig import Rig, Transport
 
 
-def services(rig: Rig, tls: Any = None, **settings: Any) -> Services:
+def services(
+    rig: Rig, tls: Any = None, visits: MaildropVisits | None = None, **settings: Any
+) -> Services:
     """What POP3 sessions share, over a rig's store and accounts."""
     return Services(
         store=rig.store,
@@ -20,6 +23,7 @@ def services(rig: Rig, tls: Any = None, **settings: Any) -> Services:
         settings=Pop3Settings(**settings),
         clock=rig.loop,  # type: ignore[arg-type]
         tls=tls,
+        visits=visits or MaildropVisits(rig.data / "visits", rig.loop.seconds),
     )
 
 
@@ -62,7 +66,7 @@ class Client:
 
     def line(self) -> str:
         """Wait for a line; without CRLF."""
-        return self.read_to(b"\r\n")[:-2].decode("ascii")
+        return self.read_to(b"\r\n")[:-2].decode()
 
     def say(self, command: str) -> str:
         """Send a command and wait for the first line of its answer."""

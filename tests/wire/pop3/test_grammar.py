@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from mailserver.wire.lines import TOO_LONG, LineBuffer
 from mailserver.wire.pop3.commands import (
+    Apop,
     Auth,
     Capa,
     Command,
     Dele,
+    Lang,
+    Last,
     List,
     Noop,
     Pass,
@@ -24,6 +27,7 @@ from mailserver.wire.pop3.commands import (
     Top,
     Uidl,
     User,
+    Utf8,
 )
 from mailserver.wire.pop3.grammar import parse_command
 from tests.timing import assert_linear
@@ -58,6 +62,16 @@ UNDERSTOOD: list[tuple[bytes, Command]] = [
     (b"DELE 1", Dele(1)),
     (b"RSET", Rset()),
     (b"NOOP", Noop()),
+    # RFC 1939 §7
+    (
+        b"APOP mrose C4c9334bac560ecc979e58001b3e22fb",
+        Apop("mrose", b"c4c9334bac560ecc979e58001b3e22fb"),
+    ),
+    (b"UTF8", Utf8()),
+    (b"LANG", Lang(None)),
+    (b"lang de-AT ", Lang("de-at")),  # RFC 6856 §3.2
+    (b"LANG *", Lang("*")),
+    (b"LAST", Last()),
     (b"QUIT", Quit()),
 ]
 
@@ -85,9 +99,14 @@ REFUSED = [
     (b" STAT", "a command is missing"),
     (b"FOO", "unknown command"),
     (b"HELO x", "unknown command"),
-    (b"APOP mrose c4c9334bac560ecc979e58001b3e22fb", "unknown command"),
-    (b"STAT 1", "STAT takes no argument"),
-    (b"QUIT now", "QUIT takes no argument"),
+    (b"APOP mrose", "syntax: APOP name digest"),
+    (b"APOP mrose c4c9334bac560ecc979e58001b3e22f", "syntax: APOP name digest"),
+    (b"LANG a b", "syntax: LANG [language]"),
+    (b"LANG -", "syntax: LANG [language]"),
+    (b"LANG **", "syntax: LANG [language]"),
+    (b"UTF8 USER", "this command takes no argument"),
+    (b"STAT 1", "this command takes no argument"),
+    (b"QUIT now", "this command takes no argument"),
     (b"USER", "syntax: USER name"),
     (b"USER  ", "syntax: USER name"),
     (b"USER a b", "a user name has no spaces"),

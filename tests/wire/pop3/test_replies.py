@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailserver.wire.pop3.apop import apop_digest, apop_timestamp
 from mailserver.wire.pop3.replies import Code, challenge, err, lines, ok
 from mailserver.wire.pop3.stuffing import DotStuffer, first_lines
 
@@ -21,6 +22,18 @@ def test_status_code_and_text() -> None:
     assert challenge(b"") == b"+ \r\n"
     assert challenge(b"Username:") == b"+ VXNlcm5hbWU6\r\n"
     assert lines([b"TOP", b"USER"]) == b"TOP\r\nUSER\r\n"
+
+
+def test_apop_digest() -> None:
+    digest = apop_digest("<1896.697170952@dbc.mtview.ca.us>", "tanstaaf")
+    assert digest == b"c4c9334bac560ecc979e58001b3e22fb"  # RFC 1939 §7
+    assert apop_timestamp(bytes(16), "mail.example.org") == f"<{'00' * 16}@mail.example.org>"
+
+
+def test_other_languages_are_in_utf_8() -> None:  # RFC 6856 §3.2
+    assert ok("für\x85\u2028 alle", "utf-8") == "+OK für?? alle\r\n".encode()
+    long = err("ä" * 1000, Code.UTF8, "utf-8")
+    assert len(long) <= 512 and long[:-2].decode().endswith("ää")
 
 
 @given(st.text(max_size=2000))
