@@ -589,9 +589,9 @@ def _permitted(
     coming: Sequence[message_rules.Incoming], rights: Rights
 ) -> Sequence[message_rules.Incoming]:
     """Leave out the flags that the rights do not allow to set (RFC 4314 §4)."""
-    system, with_keywords = flag_rules.permitted(rights)
     if rights == ALL_RIGHTS:
         return coming
+    system, with_keywords = flag_rules.permitted(rights)
     return [
         attrs.evolve(
             message,

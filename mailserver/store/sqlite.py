@@ -432,21 +432,26 @@ class _Writer(threading.Thread):
             return self._given_up(account, jobs, self._refused(error))
         answers: list[_Answer] = []
         unused: list[str] = []
+        is_alone = len(jobs) == 1  # then undoing it is undoing all
         for job in jobs:
             assert job.operation is not None
             answer = _Answer(job.deferred)
             answers.append(answer)
             transaction = self._engine.transaction(account, handle)
             try:
-                handle.run("SAVEPOINT operation")
+                if not is_alone:
+                    handle.run("SAVEPOINT operation")
                 answer.value = job.operation(transaction)
-                handle.run("RELEASE operation")
+                if not is_alone:
+                    handle.run("RELEASE operation")
                 answer.transaction = transaction
                 unused += transaction.unused
             except Exception as error:  # noqa: BLE001  answered, and logged by _refused
                 answer.error = self._refused(error)
-                if not _undone(handle):
+                if not _undone(handle, is_alone):
                     return self._given_up(account, jobs, answer.error)
+                if is_alone:
+                    return answers
         try:
             handle.run("COMMIT")
         except MailError as error:
@@ -529,13 +534,16 @@ class _Writer(threading.Thread):
         return error
 
 
-def _undone(handle: SqliteConnection) -> bool:
+def _undone(handle: SqliteConnection, is_alone: bool) -> bool:
     """Undo the operation that failed; False if the whole transaction is lost with it."""
     if not handle.in_transaction:  # a full disk makes SQLite undo all of it by itself
         return False
     try:
-        handle.run("ROLLBACK TO operation")
-        handle.run("RELEASE operation")
+        if is_alone:
+            handle.run("ROLLBACK")
+        else:
+            handle.run("ROLLBACK TO operation")
+            handle.run("RELEASE operation")
     except MailError:
         return False
     return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.acl import Right, Rights
 from mailserver.model.changes import EventKind, FlagsStored
@@ -24,6 +26,7 @@ for _bit in System:
 WRITTEN = ALL_SYSTEM & ~(System.SEEN | System.DELETED)
 
 
+@lru_cache(maxsize=64)
 def permitted(rights: Rights) -> tuple[System, bool]:
     """The system flags that the rights allow to change, and whether keywords are (RFC 4314 §4)."""
     system = System(0)
@@ -69,7 +72,7 @@ def store_flags(
     modseq = mailbox.highest_modseq + 1
     updates: list[tuple[int, str, int, int, int]] = []
     refused: list[Uid] = []
-    gained = System(0)
+    gained = 0
     for low, high in uids.clip(1, mailbox.uid_next - 1).ranges:
         for uid, old, old_words, size, since in connection.rows(
             sql.FLAGS_IN, (mailbox.number, low, high)
@@ -86,7 +89,7 @@ def store_flags(
                     pack_keywords(flags.keywords) if with_keywords else old_words,
                 )
             if after != before:
-                gained |= System(after[0] & ~old)
+                gained |= after[0] & ~old
                 moved.change(old, after[0], size)
                 updates.append((*after, modseq, mailbox.number, uid))
     if not updates:
@@ -97,8 +100,8 @@ def store_flags(
     return FlagsStored(ModSeq(modseq), tuple(Uid(update[4]) for update in updates), tuple(refused))
 
 
-def _kind(gained: System) -> EventKind:
-    """The event for flags that messages gained (SUN-55)."""
+def _kind(gained: int) -> EventKind:
+    """The event for system flags that messages gained (SUN-55)."""
     if gained & System.DELETED:
         return EventKind.TRASH_MSG
     return EventKind.READ_MSG if gained & System.SEEN else EventKind.MSG_FLAGS

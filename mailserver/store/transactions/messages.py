@@ -108,7 +108,7 @@ def append(
     places = [
         NewPlace(
             keep(transaction, message),
-            message.flags.system,
+            int(message.flags.system),
             pack_keywords(spelled[word.lower()] for word in message.flags.keywords),
             message.description.size,
             (message.date.seconds, message.date.zone, message.date.day),

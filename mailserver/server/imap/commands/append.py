@@ -24,7 +24,7 @@ async def append(session: Session, command: Append) -> Status:
     a client need not send 50 MB to be told so.
     """
     target = await find_target(session, command.mailbox)
-    limit = await session.store.append_limit(session.who, target.ref)
+    limit = session.store.max_message_size
     roots = await session.store.quota_roots(session.who, target.ref)
     taken: list[tuple[ISpooled, Flags, InternalDate]] = []
     try:
