@@ -343,6 +343,51 @@ def test_the_log_tells_whose_certificate_was_shown(site: Site, tmp_path: Path) -
     assert sum("client certificate" in line for line in site.process.log) == 1  # POP3 never asks
 
 
+def shows_a_certificate(site: Site, folder: Path, email: str) -> ssl.SSLContext:
+    """A client that has a certificate for an address."""
+    certificate, key = site.clients.issue("Somebody", emails=[email], for_clients=True)
+    context = site.trust()
+    context.load_cert_chain(write(folder / "own.pem", pem(certificate) + private_pem(key)))
+    return context
+
+
+@pytest.mark.parametrize("starttls", [False, True])
+def test_a_certificate_logs_in(site: Site, tmp_path: Path, starttls: bool) -> None:
+    """SUN-10: EXTERNAL is offered to whoever has shown one, without a password."""
+    context = shows_a_certificate(site, tmp_path, NAME)
+    if starttls:
+        client = imaplib.IMAP4("localhost", site.port("imap"), timeout=20)
+        assert "AUTH=EXTERNAL" not in client.capabilities
+        client.starttls(context)
+    else:
+        client = imaplib.IMAP4_SSL("localhost", site.port("imaps"), ssl_context=context, timeout=20)
+    assert "AUTH=EXTERNAL" in client.capabilities
+    assert client.authenticate("EXTERNAL", lambda _: b"")[0] == "OK"
+    assert client.select()[0] == "OK"
+    client.logout()
+
+
+def test_without_one_the_password_is_asked(site: Site, tmp_path: Path) -> None:
+    """SUN-10: nor does a certificate for somebody who has no account let anybody in."""
+    client = site.imaps()
+    assert "AUTH=EXTERNAL" not in client.capabilities
+    client.logout()
+    context = shows_a_certificate(site, tmp_path, "nobody@example.org")
+    client = imaplib.IMAP4_SSL("localhost", site.port("imaps"), ssl_context=context, timeout=20)
+    with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+        client.authenticate("EXTERNAL", lambda _: b"")
+    client.login(NAME, PASSWORD)
+    client.logout()
+
+
+def test_curl_logs_in_by_certificate(site: Site, tmp_path: Path) -> None:
+    shows_a_certificate(site, tmp_path, NAME)
+    command = [require_program("curl"), "-sS", "--cacert", site.ca_file, "--max-time", "20"]
+    command += ["--cert", str(tmp_path / "own.pem"), "--login-options", "AUTH=EXTERNAL"]
+    command += ["-u", f"{NAME}:", "-X", "NOOP", f"imaps://localhost:{site.port('imaps')}"]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 @pytest.mark.parametrize("starttls", [False, True])
 def test_a_session_ends_without_the_clients_close_notify(site: Site, starttls: bool) -> None:
     """RFC 8446 §6.1: neither side has to wait for the other's."""
