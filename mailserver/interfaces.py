@@ -281,8 +281,9 @@ class IMailStore(Interface):
         flags: Flags,
         unchanged_since: ModSeq | None = None,
     ) -> FlagsStored:
-        r"""Change flags of those of `uids` that are there; durable; the image is up to
-        date afterwards. Atomic per message across sessions (T7).
+        r"""Change flags of those of `uids` that are there; durable, unless the store was told
+        that a power cut may take flags back; the image is up to date afterwards. Atomic per
+        message across sessions (T7).
 
         The rights `s` (\Seen), `t` (\Deleted), `w` (all else) are needed for what is to
         change; what is not permitted is left as it is (RFC 4314 §4).

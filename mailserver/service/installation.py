@@ -68,6 +68,7 @@ class InstallationSettings:
         store_admins: canonical names with the store-admin right (`store.admins`).
         limits: of the store.
         writers: threads that write mail, 1 .. 16.
+        synced_flags: changes of flags wait for the disk.
         throttle: how failed logins are slowed down.
         hashes: how expensive a password's hash is.
         hash_threads: password checks at once.
@@ -87,6 +88,7 @@ class InstallationSettings:
     store_admins: frozenset[str] = frozenset()
     limits: StoreLimits = StoreLimits()
     writers: int = 4
+    synced_flags: bool = True
     throttle: ThrottleLimits = ThrottleLimits()
     hashes: HashParameters = HashParameters()
     hash_threads: int = 2
@@ -122,6 +124,7 @@ def installation_settings(settings: Settings) -> InstallationSettings:
             messages_per_append=settings[o.store.MAX_APPENDED],
         ),
         writers=settings[o.store.WRITER_THREADS],
+        synced_flags=settings[o.store.FLAGS_DURABILITY] == "durable",
         throttle=ThrottleLimits(
             first_delay=settings[o.login.THROTTLE_FIRST_DELAY],
             max_delay=settings[o.login.THROTTLE_MAX_DELAY],
@@ -214,6 +217,7 @@ class Installation:
             self.bus,
             limits=settings.limits,
             writers=settings.writers,
+            synced_flags=settings.synced_flags,
             eager_texts=serves,
         )
         self.maildrop_visits = MaildropVisits(settings.data / "visits")

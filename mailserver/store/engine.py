@@ -111,6 +111,7 @@ class Engine(Protocol):
         operation: Callable[[Transaction], T],
         *,
         makes_room: bool = False,
+        is_synced: bool = True,
     ) -> T:
         """Run an operation in a transaction; durable, and its events published, when the
         awaitable returns. Operations of an account run one after the other, in order.
@@ -118,6 +119,8 @@ class Engine(Protocol):
         Args:
             makes_room: it removes mail or leads to that, so it is done even when the disk
                 is full (R3).
+            is_synced: False lets a power cut (no crash of the program) take it back; what
+                is committed after it and synced makes it durable too.
 
         Raises:
             MailError: what the operation raised, then nothing of it is done; NONEXISTENT,

@@ -64,6 +64,7 @@ def open_store(
     writers: int = 4,
     now: Callable[[], float] = time.time,
     eager_texts: bool = True,
+    synced_flags: bool = True,
 ) -> MailStore:
     """Open the store of an installation on SQLite.
 
@@ -78,12 +79,13 @@ def open_store(
         now: seconds since 1970 UTC.
         eager_texts: decode the text of new messages for SEARCH soon after they came;
             False in programs that only bring mail, the first search does it then.
+        synced_flags: see `MailStore`.
     """
     chosen = limits or StoreLimits()
     engine = SqliteEngine(data, reactor, bus, chosen, now, writers)
     texts = Texts(engine, reactor, eager=eager_texts)
     engine.watcher = lambda done: texts.changed(done.account, done.arrived, done.left)
-    return MailStore(engine, texts, engine.spool_directory, chosen, now)
+    return MailStore(engine, texts, engine.spool_directory, chosen, now, synced_flags)
 
 
 @implementer(IMailStore)
@@ -98,6 +100,8 @@ class MailStore:
         spool_directory: for messages coming in; on the engine's file system.
         limits: of the store.
         now: seconds since 1970 UTC.
+        synced_flags: changes of flags are durable when they are answered, as all else is;
+            False lets a power cut take the newest ones back (not a crash).
     """
 
     _log = Logger()
@@ -109,7 +113,9 @@ class MailStore:
         spool_directory: Path,
         limits: StoreLimits,
         now: Callable[[], float],
+        synced_flags: bool = True,
     ) -> None:
+        self._synced_flags = synced_flags
         self.max_message_size = limits.max_message_size
         self._engine = engine
         self._texts = texts
@@ -367,7 +373,9 @@ class MailStore:
                 transaction, mailbox, rights, uids, op, flags, unchanged_since
             )
 
-        stored = await self._engine.write(image.ref.account, write, makes_room=True)
+        stored = await self._engine.write(
+            image.ref.account, write, makes_room=True, is_synced=self._synced_flags
+        )
         await self.refresh(image)
         return stored
 

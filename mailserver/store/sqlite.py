@@ -14,6 +14,7 @@ Invariants:
   full), each operation is run again in one of its own. If the COMMIT fails, every
   operation of it is refused, the handle is closed, and the next one opens and checks the
   file anew; the same sync is never tried again (R4).
+- A group is synced if any operation of it wants that.
 - A read handle is closed by the account's writer thread, before its own: the last closer
   writes the log back into the database, and that must not happen on the reactor.
 - Other processes may write the same accounts: every write starts with BEGIN IMMEDIATE and
@@ -116,6 +117,7 @@ class SqliteConnection:
     def __init__(self, path: Path, account: AccountId, *, writes: bool) -> None:
         self._path = str(path)
         self._writes = writes
+        self._syncs: bool | None = None  # not said yet
         self._version = 0
         self._kept: dict[Hashable, Any] = {}
         self._file = self._file_there()
@@ -158,7 +160,7 @@ class SqliteConnection:
 
     def _prepare(self, account: AccountId, writes: bool) -> None:
         if writes:
-            self.run("PRAGMA synchronous = FULL")
+            self.sync_commits(True)
             self.run("PRAGMA cache_size = -1024")
             self.run("PRAGMA journal_size_limit = 4194304")
         else:
@@ -238,6 +240,13 @@ class SqliteConnection:
         except sqlite3.Error as error:
             raise refusal(error) from error
 
+    def sync_commits(self, wanted: bool) -> None:
+        """Say, between transactions, whether the next commits wait for the disk. Those that
+        do not are written in order all the same, so a later one that does saves them too."""
+        if wanted is not self._syncs:
+            self.run(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
+            self._syncs = wanted
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Make the queries inside see one state."""
@@ -316,6 +325,7 @@ class _Job:
     action: Callable[[], Any] | None  # as it is, between transactions
     deferred: Deferred[Any]
     makes_room: bool = False
+    is_synced: bool = True
 
 
 @attrs.define
@@ -427,6 +437,7 @@ class _Writer(threading.Thread):
         """One transaction for the jobs; returns what each is to be answered."""
         try:
             handle = self._opened(account)
+            handle.sync_commits(any(job.is_synced for job in jobs))
             handle.run("BEGIN IMMEDIATE")
         except Exception as error:  # noqa: BLE001  answered, and logged by _refused
             return self._given_up(account, jobs, self._refused(error))
@@ -710,9 +721,10 @@ class SqliteEngine:
         action: Callable[[], Any] | None = None,
         writer: _Writer | None = None,
         makes_room: bool = False,
+        is_synced: bool = True,
     ) -> Deferred[Any]:
         deferred: Deferred[Any] = Deferred()
-        job = _Job(account, operation, action, deferred, makes_room)
+        job = _Job(account, operation, action, deferred, makes_room, is_synced)
         (writer or self._writer(account)).jobs.put(job)
         return deferred
 
@@ -734,10 +746,13 @@ class SqliteEngine:
         operation: Callable[[Transaction], T],
         *,
         makes_room: bool = False,
+        is_synced: bool = True,
     ) -> T:
         """Run an operation in the account's writer thread; see `Engine.write`."""
         self._refuse_when_stopped()
-        result: T = await self._submit(account, operation, makes_room=makes_room)
+        result: T = await self._submit(
+            account, operation, makes_room=makes_room, is_synced=is_synced
+        )
         return result
 
     async def create(

@@ -237,6 +237,71 @@ def test_real_sync_errors(tmp_path: Path) -> None:  # R4
     assert taken == counted == int(words[words.index("after") + 1])
 
 
+SYNCS = """
+import os, sys
+from pathlib import Path
+from mailserver.model.account import Recipient
+from mailserver.model.flags import FlagOp, Flags
+from mailserver.model.numset import NumSet
+from mailserver.store.mailstore import open_store
+from tests.contract.rig import MAIL, Rig
+def opened(data, loop, bus, limits, now):
+    return open_store(
+        data, loop, bus, limits=limits, writers=1, eager_texts=False,
+        synced_flags=sys.argv[2] == "durable",
+    )
+rig = Rig(Path(sys.argv[1]), opened)
+for n in range(3):
+    rig.append()
+image = rig.image()
+def toggle(n):
+    op = FlagOp.REMOVE if n % 2 else FlagOp.ADD
+    return rig.store.store_flags(rig.who, image, NumSet(((1, 3),)), op, Flags.of("\\\\Flagged"))
+def mark(name):
+    os.write(2, name.encode())
+mark("STORE")
+for n in range(10):
+    rig.run(toggle(n))
+mark("DELIVER")
+rig.deliver()
+mark("BOTH")
+message = rig.spool(MAIL)
+rig.loop.run_all(toggle(0), rig.store.deliver(Recipient("a", rig.ann), message, b""), toggle(1))
+mark("END")
+rig.recount()
+rig.close()
+"""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize(("durability", "synced"), [("durable", 10), ("relaxed", 0)])
+def test_what_waits_for_the_disk(tmp_path: Path, durability: str, synced: int) -> None:  # R2
+    """Each STORE, or with `relaxed` none; mail always does, also in one commit with flags."""
+    calls = tmp_path / "calls"
+    done = subprocess.run(
+        [
+            *("strace", "-f", "-qq", "-e", "trace=fdatasync,fsync,write", "-o", str(calls)),
+            *(sys.executable, "-c", SYNCS, str(tmp_path / "data"), durability),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+    )
+    if "STORE" not in done.stderr and "ptrace" in done.stderr:
+        pytest.skip("tracing is not allowed here")
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = calls.read_text()
+    syncs = [
+        len(re.findall(r"f(?:data)?sync\(", text[text.index(f'"{one}"') : text.index(f'"{two}"')]))
+        for one, two in (("STORE", "DELIVER"), ("DELIVER", "BOTH"), ("BOTH", "END"))
+    ]
+    assert syncs[0] == synced
+    assert syncs[1] == 1
+    assert syncs[2] >= 1
+
+
 KILLED = """
 import os, sys
 from pathlib import Path

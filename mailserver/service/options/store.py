@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailserver.service.kinds import integer, size
+from mailserver.service.kinds import choice, integer, size
 from mailserver.service.options.option import COUNT, Rows
 
 OPTIONS = Rows()
@@ -10,6 +10,12 @@ OPTIONS = Rows()
 MAX_MESSAGE_SIZE = OPTIONS.row("store.maxmessagesize", size(64 * 1024), 64 * 2**20, "One message")
 WRITER_THREADS = OPTIONS.row(
     "store.writerthreads", integer(1, 16), 4, "Threads that write; more for slow disks"
+)
+FLAGS_DURABILITY = OPTIONS.row(
+    "store.flags_durability",
+    choice("durable", "relaxed"),
+    "durable",
+    "Answers to STORE wait for the disk, or a power cut may take the newest flags back",
 )
 MAX_MAILBOXES = OPTIONS.row("store.maxmailboxes", COUNT, 10_000, "Mailboxes of an account")
 MAX_SUBSCRIPTIONS = OPTIONS.row(
