@@ -38,7 +38,9 @@ def channel_bindings(handle: SSL.Connection) -> Mapping[bytes, bytes]:
     if handle.get_protocol_version() >= SSL.TLS1_3_VERSION:
         bindings[TLS_EXPORTER] = handle.export_keying_material(_LABEL, _LENGTH, b"")
     certificate = handle.get_certificate(as_cryptography=True)
-    if certificate is not None:
+    # In a session that was resumed the client knows the certificate of the first one, which
+    # may be another by now, or of another kind of key.
+    if certificate is not None and getattr(handle, "has_shown_certificate", True):
         algorithm = certificate.signature_hash_algorithm
         if algorithm is not None:  # Ed25519 has none, so it is not defined
             if algorithm.name in _TOO_WEAK:

@@ -303,8 +303,11 @@ class Server(Service):
         if seconds and self._tls is not None:
             timer = LoopingCall(work)
             timer.clock = self._reactor
-            timer.start(seconds, now=False)
+            timer.start(seconds, now=False).addErrback(self._timer_failed)
             self._timers.append(timer)
+
+    def _timer_failed(self, failure: Failure) -> None:
+        self.log.failure("certificates are not looked at any more", failure)
 
     def _abandon(self) -> None:
         """Let go of what a start that failed had taken."""

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
 
 from mailserver.model.certificate import ClientCertificate
+from mailserver.service.config import ConfigurationError, load
+from mailserver.service.parts import load_tls
 from mailserver.service.tls import CertificateFault, ServerTls, TlsSettings
 from mailserver.service.tls.clients import read_trust
 from mailserver.service.tls.server import OFF, OPTIONAL, REQUIRED
@@ -210,3 +212,19 @@ def test_faults_name_option_file_and_reason(
         tls.reload(attrs.evolve(tls.settings, **{setting: bad}))  # type: ignore[arg-type]
     assert (caught.value.file, caught.value.role) == (bad, role)
     assert read(shake(tls, tmp_path)) is not None
+
+
+@pytest.mark.parametrize("option", ["tls.clientca", "tls.clientcrl", "tls.clientmap"])
+def test_the_start_is_stopped_with_option_file_and_reason(tmp_path: Path, option: str) -> None:
+    SERVERS.write_pair(tmp_path / "server", "server", ["localhost"])
+    bad = write(tmp_path / "bad", b"junk\n")
+    given = {
+        "tls.certificate": str(tmp_path / "server"),
+        "tls.clientca": str(write(tmp_path / "ca.pem", pem(CLIENTS.certificate))),
+        option: str(bad),
+    }
+    with pytest.raises(ConfigurationError) as caught:
+        load_tls(load(None, given))
+    [problem] = caught.value.problems
+    assert (problem.place, problem.option) == (str(bad), option)
+    assert problem.reason

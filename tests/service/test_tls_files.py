@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -117,12 +119,34 @@ def test_faults_name_file_and_reason(authority: Authority, tmp_path: Path) -> No
     assert fault([huge], []).reason == "is larger than 1 MiB"
 
 
-def test_a_directory_that_cannot_be_looked_into(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0)
-    if os.access(closed, os.R_OK):
-        pytest.skip("root looks everywhere")
-    assert fault([closed], []).reason == "Permission denied"
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Root looks everywhere; the server has dropped that."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_what_was_readable_with_privileges_only(authority: Authority, tmp_path: Path) -> None:
+    """certbot's directories are root's alone: a change is seen, told, and ends nothing."""
+    live = certbot(authority, tmp_path, "a.example.org")
+    before = signature([live, live / "a.example.org"])
+    for closed in (live, live / "a.example.org"):
+        closed.chmod(0)
+        with without_privileges():
+            assert signature([live, live / "a.example.org"]) != before
+            found = fault([live], [])
+            assert (found.file, found.reason) == (live, "Permission denied")
+            found = fault([live / "a.example.org"], [])
+            assert found.reason == "Permission denied"
+        closed.chmod(0o700)
+    with without_privileges():
+        found = fault([tmp_path / "live" / "a.example.org" / "fullchain.pem"], [])
+    assert found.reason == "Permission denied"
 
 
 def test_changes_are_seen_in_every_form(authority: Authority, tmp_path: Path) -> None:

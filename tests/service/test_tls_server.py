@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLContextFactory, IOpenSSLServerConnectionCreator
 from zope.interface.verify import verifyObject
 
+from mailserver.server.channel_binding import TLS_SERVER_END_POINT, channel_bindings
 from mailserver.service.tls import CertificateFault, ServerTls, ServiceTls, TlsSettings
 from tests.service.handshake import Authority, handshake, pem, private_pem, write
 
@@ -234,6 +237,26 @@ def test_sessions_resume_also_across_a_reload(
     assert resumes(session)
     tls.reload(TlsSettings((tmp_path,), ciphers="ECDHE+AESGCM"))
     assert not resumes(session)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_resumed_session_is_not_bound_to_a_certificate(
+    authority: Authority, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """RFC 5929 §4.1: the client knows the certificate of the session's first handshake, the
+    server perhaps another one by now."""
+    authority.write_pair(tmp_path, "a", ["localhost"])
+    tls = ServerTls(TlsSettings((tmp_path,)))
+    context = authority.trusting()
+    context.maximum_version = version
+    first = handshake(tls.for_service("imap"), context)
+    shown = hashlib.sha256(first.certificate.public_bytes(Encoding.DER)).digest()
+    assert channel_bindings(first.server)[TLS_SERVER_END_POINT] == shown
+    authority.write_pair(tmp_path, "b", ["localhost"])
+    tls.reload(tls.settings)
+    again = handshake(tls.for_service("imap"), context, session=first.client.session)
+    assert again.client.session_reused
+    assert TLS_SERVER_END_POINT not in channel_bindings(again.server)
 
 
 # -- warnings ----------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def read_pairs(certificates: Sequence[Path], keys: Sequence[Path]) -> tuple[KeyP
         CertificateFault: a file cannot be used, or a key belongs to no certificate.
     """
     found: list[KeyPair] = []
-    chains = {file: read_certificates(file) for file in certificates if not file.is_dir()}
+    chains = {file: read_certificates(file) for file in certificates if not os.path.isdir(file)}
     pool = {file: _read_key(file) for file in keys}
     unused = dict(pool)
     for path in certificates:
@@ -200,8 +200,8 @@ def read_certificates(file: Path, role: str = CERTIFICATE) -> tuple[x509.Certifi
 
 
 def _read_key(file: Path) -> PrivateKeyTypes:
-    octets = read(file, KEY)
-    if stat.S_IMODE(file.stat().st_mode) & 0o007:
+    octets, mode = _read(file, KEY)
+    if mode & 0o007:
         reason = "everybody on this machine can read or change it; chmod o= it"
         raise CertificateFault(file, reason, KEY)
     try:
@@ -219,14 +219,20 @@ def read(file: Path, role: str) -> bytes:
     Raises:
         CertificateFault: with `role`.
     """
+    return _read(file, role)[0]
+
+
+def _read(file: Path, role: str) -> tuple[bytes, int]:
+    """Octets and permissions of one and the same file, should it be replaced meanwhile."""
     try:
         with file.open("rb") as stream:
             octets = stream.read(_MAX_FILE + 1)
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
     except OSError as error:
         raise CertificateFault(file, error.strerror or str(error), role) from None
     if len(octets) > _MAX_FILE:
         raise CertificateFault(file, "is larger than 1 MiB", role)
-    return octets
+    return octets, mode
 
 
 def signature(paths: Iterable[Path]) -> Signature:
@@ -238,7 +244,7 @@ def signature(paths: Iterable[Path]) -> Signature:
     found: list[tuple[Path, tuple[int, ...]]] = []
     for path in paths:
         found.append((path, _state(path)))
-        if path.is_dir():
+        if os.path.isdir(path):  # which Path.is_dir may raise for
             try:
                 inside = list(_in_directory(path))
             except OSError:

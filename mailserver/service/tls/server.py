@@ -168,6 +168,7 @@ class _Loaded:
         context.set_session_id(hashlib.sha256(policy).digest())
         context.set_cipher_list(self.settings.ciphers.encode("ascii"))
         context.set_verify(_VERIFY[self.asks(service)], _accept_verdict)
+        context.set_info_callback(_see_certificate)
         if self.trust is not None and self.asks(service) != OFF:
             self.trust.believe_in(context)
         if service in _ALPN:
@@ -180,6 +181,17 @@ class _Loaded:
 def _accept_verdict(*arguments: Any) -> bool:
     """OpenSSL's verdict on a certificate of the chain, which is the last argument."""
     return bool(arguments[-1])
+
+
+def _see_certificate(connection: SSL.Connection, where: int, _code: int) -> None:
+    """Notice that a connection shows its certificate, as it does not when a session is
+    resumed; nothing else tells."""
+    if (
+        where & SSL.SSL_CB_LOOP
+        and isinstance(connection, ServerConnection)
+        and connection.get_state_string() == b"SSLv3/TLS write certificate"
+    ):
+        connection.has_shown_certificate = True
 
 
 class _WrongProtocol(SSL.Error):
@@ -354,10 +366,16 @@ class ServiceTls:
 
 
 class ServerConnection(SSL.Connection):
-    """TLS of one connection, which knows what the client's certificate says."""
+    """TLS of one connection, which knows what the client's certificate says.
+
+    Attributes:
+        has_shown_certificate: in this connection's handshake; not where a session was
+            resumed.
+    """
 
     def __init__(self, context: SSL.Context, loaded: _Loaded) -> None:
         super().__init__(context, None)
+        self.has_shown_certificate = False
         self._trust = loaded.trust
 
     def client_certificate(self) -> ClientCertificate | None:
