@@ -123,6 +123,7 @@ REACHED: list[tuple[Option[Any], str, Reader, str, object]] = [
     (o.proxy.TIMEOUT, "46s", proxy_settings, "timeout", 46.0),
     (o.store.MAX_MESSAGE_SIZE, "1MiB", installation_settings, "limits.max_message_size", 2**20),
     (o.store.WRITER_THREADS, "6", installation_settings, "writers", 6),
+    (o.store.FLAGS_DURABILITY, "relaxed", installation_settings, "synced_flags", False),
     (o.store.MAX_MAILBOXES, "41", installation_settings, "limits.mailboxes", 41),
     (o.store.MAX_SUBSCRIPTIONS, "42", installation_settings, "limits.subscriptions", 42),
     (o.store.MAX_KEYWORDS, "43", installation_settings, "limits.keywords", 43),
