@@ -579,9 +579,11 @@ class ISession(Interface):
     """A live connection, for the monitor."""
 
     number: int = Attribute("unique in this process, the same in the log (CGP-1)")
+    label: str = Attribute("the number as it stands in the log: IMAP-00012")
     service: str = Attribute("imap, imaps, pop3, pop3s, lmtp, …")
     address: str = Attribute("the client's address")
     account: str = Attribute("canonical name, empty before login")
+    secure: bool = Attribute("TLS is on")
     status: str = Attribute("authenticating, connected to MAILBOX, …")
     connected_at: float = Attribute("monotonic seconds")
 

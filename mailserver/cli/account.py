@@ -16,11 +16,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from mailserver.auth.filters.grammar import parse_account_rules
 from mailserver.cli.progress import progress
-from mailserver.cli.running import fail, print_json, run
+from mailserver.cli.running import fail, print_json, run, settings_of
+from mailserver.cli.who import end_sessions
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Account, AccountStatus, AppPassword
 from mailserver.model.quota import QuotaRoot
+from mailserver.service import options
 from mailserver.service.accounts import (
     add_app_password,
     create_accounts,
@@ -200,6 +203,12 @@ def show(context: click.Context, name: str, as_json: bool) -> None:
 @click.option(
     "--disabled-capabilities", help="IMAP capabilities not to be shown to it, between spaces."
 )
+@click.option(
+    "--allowed-services",
+    metavar="RULES",
+    help="Which services it may use from where, such as '+imaps,pops:*$+imap:192.0.2.0/24'"
+    " (mailAllowedServiceAccess); empty for all.",
+)
 @_as_json
 @click.pass_context
 def set_(
@@ -213,6 +222,7 @@ def set_(
     add_alias: tuple[str, ...],
     remove_alias: tuple[str, ...],
     disabled_capabilities: str | None,
+    allowed_services: str | None,
     as_json: bool,
 ) -> None:
     """Change an account; what is not named stays."""
@@ -229,6 +239,8 @@ def set_(
         changes["message_limit"] = _limit(message_quota)
     if disabled_capabilities is not None:
         changes["disabled_capabilities"] = frozenset(disabled_capabilities.upper().split())
+    if allowed_services is not None:
+        changes["allowed_services"] = _rules(context, allowed_services)
     if not (changes or add_alias or remove_alias):
         fail("nothing to set; see mailctl account set --help", 64)
 
@@ -242,6 +254,8 @@ def set_(
         return await update_account(directory, installation.store, found.id, changes)
 
     changed = run(context, work)
+    if changed.status is not AccountStatus.ACTIVE:
+        _end_sessions(context, changed, "this account has been disabled")
     if as_json:
         print_json(_plain(changed))
     else:
@@ -263,6 +277,7 @@ def passwd(context: click.Context, name: str, password_file: Any, generate: bool
         return found
 
     changed = run(context, work)
+    _end_sessions(context, changed, "the password of this account has been changed")
     click.echo(f"password of {changed.name} " + (f"is now: {password}" if generate else "changed"))
 
 
@@ -342,11 +357,13 @@ def list_app_passwords(context: click.Context, name: str, as_json: bool) -> None
 def remove_app_password(context: click.Context, name: str, device: str) -> None:
     """Take the app password of DEVICE away from the account NAME, at once."""
 
-    async def work(installation: Installation) -> None:
+    async def work(installation: Installation) -> Account:
         found = await find(installation, name)
         await installation.directory.remove_app_password(found.id, device)
+        return found
 
-    run(context, work)
+    # Which sessions it has opened is not known; the others log in again by themselves.
+    _end_sessions(context, run(context, work), "an app password has been taken away")
     click.echo(f"app password {device} removed")
 
 
@@ -364,7 +381,9 @@ def delete(context: click.Context, name: str, yes: bool) -> None:
         await delete_account(installation.directory, installation.store, found.id)
         return found
 
-    click.echo(f"{run(context, work).name} deleted")
+    gone = run(context, work)
+    _end_sessions(context, gone, "this account has been deleted")
+    click.echo(f"{gone.name} deleted")
 
 
 @account.command("import")
@@ -405,6 +424,22 @@ def import_(context: click.Context, file: str, as_json: bool) -> None:
         print_json({"added": made})
     else:
         click.echo(f"{made} accounts added")
+
+
+def _rules(context: click.Context, text: str) -> str:
+    """Check rules of access; ends the program with position and reason where they are not
+    right."""
+    try:
+        parse_account_rules(text, settings_of(context)[options.login.DEFAULT_DOMAIN])
+    except MailError as error:
+        fail(f"--allowed-services: {error.text}", 65)
+    return text.strip()
+
+
+def _end_sessions(context: click.Context, changed: Account, reason: str) -> None:
+    """End what the account has open in a running server: it holds what is not true any
+    more."""
+    end_sessions(settings_of(context).data, changed.name, reason)
 
 
 async def find(installation: Installation, name: str) -> Account:

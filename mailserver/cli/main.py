@@ -21,6 +21,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "backup": ("mailserver.cli.backup", "backup"),
     "restore": ("mailserver.cli.backup", "restore"),
     "tls": ("mailserver.cli.tls", "tls"),
+    "access": ("mailserver.cli.access", "access"),
+    "who": ("mailserver.cli.who", "who"),
+    "kick": ("mailserver.cli.who", "kick"),
     "configutil": ("mailserver.cli.configutil", "configutil"),
     "demo": ("mailserver.cli.demo", "demo"),
 }

@@ -30,8 +30,6 @@ import fcntl
 import json
 import os
 import re
-import socket
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +60,7 @@ from zope.interface import implementer
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.events.bus import EventBus
+from mailserver.events.sockets import peer_uid, socket_address
 from mailserver.model.changes import Event, EventKind
 from mailserver.model.ids import MAX_MODSEQ, AccountId, MailboxId, MailboxRef, ModSeq
 
@@ -82,7 +81,6 @@ RETRY_LONGEST = 10.0
 
 _ACCOUNT = re.compile(r"[0-9a-z]{26}")
 _MAILBOX = re.compile(r"[A-Za-z0-9_-]{1,255}")
-_SUN_PATH = 107  # octets that the kernel takes in a socket's address
 
 
 def encode(event: Event) -> bytes:
@@ -137,7 +135,7 @@ class _Peer(Protocol):
 
     def connectionMade(self) -> None:
         """Look who it is, then begin."""
-        if _peer_uid(self.transport.socket) != os.geteuid():
+        if peer_uid(self.transport.socket) != os.geteuid():
             self._log.warn("events: a process of another user was refused")
             self.transport.abortConnection()
             return
@@ -245,7 +243,7 @@ class HubServer:
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             self._lock = _locked(self._path.with_suffix(".lock"))
             self._path.unlink(missing_ok=True)
-            address, self._directory = _address(self._path)
+            address, self._directory = socket_address(self._path)
             factory = Factory.forProtocol(lambda: _Client(self, self._bus, self._reactor))
             factory.noisy = False
             self._port = self._reactor.listenUNIX(address, factory, mode=0o600)
@@ -515,7 +513,7 @@ class _Endpoint:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         try:
-            address, directory = _address(self._path)
+            address, directory = socket_address(self._path)
         except OSError as error:
             return fail(ConnectError(error.errno, error.strerror))  # type: ignore[no-untyped-call]
         endpoint: Any = UNIXClientEndpoint(self._reactor, address)  # type: ignore[no-untyped-call]
@@ -527,14 +525,6 @@ class _Endpoint:
             return result
 
         return connecting.addBoth(release)
-
-
-def _address(path: Path) -> tuple[str, int]:
-    """The address of a socket, and the descriptor that must stay open for it, or -1."""
-    if len(os.fsencode(path)) <= _SUN_PATH:
-        return str(path), -1
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    return f"/proc/self/fd/{directory}/{path.name}", directory
 
 
 def _locked(path: Path) -> int:
@@ -556,10 +546,3 @@ def _locked(path: Path) -> int:
     os.truncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode("ascii"))
     return descriptor
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    size = struct.calcsize("3i")
-    octets = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    uid: int = struct.unpack("3i", octets)[1]
-    return uid

@@ -38,6 +38,7 @@ from mailserver.server.pop3.session import Services as Pop3Services
 from mailserver.server.proxy import ProxyFactory
 from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, Settings
+from mailserver.service.control import CONTROL_SOCKET, ControlServer
 from mailserver.service.installation import Installation, installation_settings
 from mailserver.service.listeners import (
     Listener,
@@ -58,6 +59,7 @@ from mailserver.service.parts import (
     tls_settings,
     warnings,
 )
+from mailserver.service.sessions import session_commands
 from mailserver.service.sources import source_settings
 from mailserver.service.tls import CertificateFault, ServiceTls
 from mailserver.service.tokens import load_tokens
@@ -145,6 +147,7 @@ class Server(Service):
         self._factories: dict[str, ImapFactory | Pop3Factory | LmtpFactory] = {}
         self._proxies: list[ProxyFactory] = []
         self._oddities = Oddities()
+        self._control: ControlServer | None = None
         self._timers: list[LoopingCall] = []
 
     def privilegedStartService(self) -> None:
@@ -227,6 +230,10 @@ class Server(Service):
             if listener.service not in self._factories:
                 self._factories[listener.service] = self._factory(installation, listener.service)
             listener.start(self._reactor, self._serving(listener))
+        commands = session_commands(self.monitor, self._reactor.seconds, time.time)
+        socket = self._settings.data / CONTROL_SOCKET
+        self._control = ControlServer(socket, commands, self._reactor)
+        self._control.start()
         self._listen_for_reload()
         self._every(self._settings[o.tls.CHECK_INTERVAL], self._look_at_certificates)
         self._every(_TICKET_KEYS, self._renew_ticket_keys)
@@ -320,6 +327,8 @@ class Server(Service):
         for timer in self._timers:
             timer.stop()
         self._timers.clear()
+        if self._control is not None:
+            await self._control.stop()
         for listener in self._listeners:
             await listener.stop()
         for session in self.monitor.sessions():

@@ -334,10 +334,10 @@ class TheSocket(HubCase):
         self.assertNotIn(str(self.path.parent), links, "no descriptor is left")
 
     async def test_processes_of_other_users_are_refused(self) -> None:
-        with mock.patch.object(hub, "_peer_uid", lambda _: os.geteuid() + 1):
+        with mock.patch.object(hub, "peer_uid", lambda _: os.geteuid() + 1):
             connection = self.raw()
             self.assertEqual(await deferToThread(connection.recv, 1), b"")
-        self.assertEqual(hub._peer_uid(self.raw()), os.geteuid())
+        self.assertEqual(hub.peer_uid(self.raw()), os.geteuid())
 
 
 class BadPeers(HubCase):
