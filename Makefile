@@ -15,6 +15,7 @@ JOBS   ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); \
              [ $$n -le 4 ] && echo $$n || echo 4)
 ARGS   ?=
 N      ?= 1000000
+EXTRAS ?= test
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -75,9 +76,9 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
-	$(PIP) install --editable '.[test]'
+	$(PIP) install --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/installed-check: $(VENV)/installed-test
-	$(PIP) install --editable '.[test,check]'
+	$(PIP) install --editable '.[$(EXTRAS),check]'
 	@touch $@

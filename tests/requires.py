@@ -1,9 +1,11 @@
-"""Programs that a test drives: missing ones skip on a desk and fail in CI."""
+"""Programs and modules that a test drives: missing ones skip on a desk and fail in CI."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+from types import ModuleType
 
 import pytest
 
@@ -23,3 +25,17 @@ def require_program(*names: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
+
+
+def require_module(name: str) -> ModuleType:
+    """Import a module that needs what only an extra installs; else as `require_program`.
+
+    May stand at the top of a file of tests.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        text = f"needs {name}: {error}"
+        if os.environ.get("CI"):
+            pytest.fail(text)
+        pytest.skip(text, allow_module_level=True)
