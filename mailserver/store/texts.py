@@ -46,8 +46,11 @@ FORMAT = 1
 BATCH = 50
 """Messages decoded in one go; a search that comes meanwhile waits for that long."""
 
-FIRST_DELAY = 2.0
-"""Seconds after a delivery, so that a burst of mail is not slowed down by reading it."""
+QUIET = 2.0
+"""Seconds without mail before it is read, so that a burst is not slowed down by that."""
+
+PATIENCE = 30.0
+"""Seconds that mail which goes on coming in puts this off at most."""
 
 BATCH_DELAY = 0.05
 """Seconds between batches, in which the reactor has the interpreter to itself."""
@@ -123,7 +126,8 @@ class Texts:
         self._left: set[AccountId] = set()
         self._call: Any = None
         self._working = False
-        self._busy = False  # something changed since the last batch began
+        self._busy = False  # more changed since the last look, or since the last batch began
+        self._put_off = 0.0  # seconds since the first mail that is waited with
         self._stopped = False
 
     async def scan(
@@ -144,8 +148,8 @@ class Texts:
             self._left.add(account)
         if arrived or left:
             self._arrived[account] = None
-            self._busy = True
-            self._later(FIRST_DELAY)
+            self._busy = self._working or self._call is not None
+            self._later(QUIET)
 
     def _later(self, delay: float) -> None:
         if self._call is None and not self._working:
@@ -154,6 +158,11 @@ class Texts:
     def _next(self) -> None:
         self._call = None
         if self._stopped or not self._arrived:
+            return
+        if self._busy and self._put_off < PATIENCE:
+            self._busy = False
+            self._put_off += QUIET
+            self._later(QUIET)
             return
         account, _ = self._arrived.popitem(last=False)
         left = account in self._left
@@ -176,6 +185,8 @@ class Texts:
         self._working = False
         if self._arrived:
             self._later(BUSY_DELAY if self._busy else BATCH_DELAY)
+        else:
+            self._put_off = 0.0
 
     async def drop(self, account: AccountId) -> None:
         """Close an account's file, before the account is removed."""
