@@ -75,9 +75,9 @@ def test_a_stream_of_mail_is_kept_up_with(rig: Rig, monkeypatch: pytest.MonkeyPa
     waited = 0.0
     while waited < texts.PATIENCE:
         waited += texts.QUIET
+        rig.store._texts.changed(rig.ann.id, arrived=True, left=False)
         rig.loop.advance(texts.QUIET)
         assert not text_file(rig).exists()
-        rig.store._texts.changed(rig.ann.id, arrived=True, left=False)
     rig.loop.advance(texts.QUIET)
     for done in ([1], [1, 2], [1, 2, 3]):
         rig.store._texts.changed(rig.ann.id, arrived=True, left=False)
