@@ -73,7 +73,15 @@ LONGEST_LINE = 8000
 """fetchmail 6.4 breaks lines of over 8,191 octets in two, whatever they come by."""
 
 
-@pytest.mark.parametrize("service", ["imap", "imaps", "pop3", "pop3s"])
+@pytest.mark.parametrize(
+    "service",
+    [
+        "imap",
+        "pop3",
+        pytest.param("imaps", marks=pytest.mark.long),
+        pytest.param("pop3s", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("count", MANY)
 def test_mail_is_fetched_once_octet_for_octet_and_removed_when_asked(
     server: Server,

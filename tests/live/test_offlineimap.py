@@ -81,7 +81,7 @@ def put(folder: Path, name: str, octets: bytes) -> None:
     (folder / "cur" / name).write_bytes(as_local(octets))
 
 
-@pytest.mark.parametrize("service", ["imap", "imaps"])
+@pytest.mark.parametrize("service", ["imap", pytest.param("imaps", marks=pytest.mark.long)])
 @pytest.mark.parametrize("count", MANY)
 def test_both_sides_are_alike(
     server: Server,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import imaplib
-import mailbox
 import poplib
 import socket
 import ssl
@@ -13,13 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.live.mails import MANY, check_same, fill, kept, mails
 from tests.live.server import Server
-from tests.live.test_imaplib import MESSAGE, deliver
-from tests.mailgen import message
+from tests.live.test_imaplib import deliver
 from tests.requires import require_program
-
-COUNT = 200
-"""Messages that each client retrieves."""
 
 
 def stls(server: Server, account: tuple[str, str]) -> poplib.POP3:
@@ -39,76 +35,66 @@ def tls(server: Server, account: tuple[str, str]) -> poplib.POP3:
     return client
 
 
-@pytest.fixture(scope="module")
-def mails() -> list[bytes]:
-    """Mail with all sorts of content, dots at line starts and one large message among it."""
-    some = [message(number) for number in range(COUNT - 3)]
-    dots = b"Subject: dots\r\n\r\n.\r\n..\r\n.x\r\n\r\n.\r\n"
-    large = b"Subject: large\r\n\r\n" + b".0123456789\r\n" * 100_000
-    return [*some, dots, large, b"Subject: no end\r\n\r\nx"]
-
-
-def fill(server: Server, account: tuple[str, str], mails: list[bytes], folder: Path) -> None:
-    """Put the messages into an INBOX as they are."""
-    box = mailbox.Maildir(folder / account[0])
-    for number, mail in enumerate(mails):
-        name = folder / account[0] / "new" / f"{1_700_000_000 + number}.{number:04d}.host"
-        name.write_bytes(mail)
-    box.close()
-    server.mailctl("import", account[0], str(folder / account[0]))
-
-
 @pytest.mark.parametrize("connect", [stls, tls])
+@pytest.mark.parametrize("count", MANY)
 def test_messages_are_retrieved_octet_for_octet_and_half_of_them_removed(
     server: Server,
     new_account: Callable[[], tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
     connect: Callable[[Server, tuple[str, str]], poplib.POP3],
-    mails: list[bytes],
-    tmp_path: Path,
+    count: int,
 ) -> None:
     """T42, T43, T44, CGP-3; an IMAP session looks on, mail comes in meanwhile."""
-    account = new_account()
-    fill(server, account, mails, tmp_path)
+    monkeypatch.setattr(poplib, "_MAXLINE", 1 << 20)  # it gives up at lines of 2,048 octets
+    account, no_end = new_account(), b"Subject: no end\r\n\r\nx"
+    sent = [*mails(count - 1), no_end]
+    fill(server, account, sent)
     imap = imaplib.IMAP4_SSL(server.host, server.port("imaps"), ssl_context=server.tls())
     imap.login(*account)
-    assert imap.select("INBOX") == ("OK", [b"%d" % COUNT])
+    assert imap.select("INBOX") == ("OK", [b"%d" % count])
 
     client = connect(server, account)
     found = {}
     sizes = dict(line.split() for line in client.list()[1])
-    for number in range(1, COUNT + 1):
+    for number in range(1, count + 1):
         octets = b"".join(line + b"\r\n" for line in client.retr(number)[1])
         assert int(sizes[b"%d" % number]) == len(octets)
         found[number] = octets
-    assert client.stat() == (COUNT, sum(map(len, found.values())))
-    expected = [mail if mail.endswith(b"\r\n") else mail + b"\r\n" for mail in mails]
-    assert sorted(found.values()) == sorted(expected)
+    assert client.stat() == (count, sum(map(len, found.values())))
+    check_same(found.values(), [*sent[:-1], no_end + b"\r\n"])
     uids = dict(line.split() for line in client.uidl()[1])
-    assert len(set(uids.values())) == COUNT
+    assert len(set(uids.values())) == count
     deliver(server, account[0])
-    for number in range(1, COUNT + 1, 2):
+    for number in range(1, count + 1, 2):
         client.dele(number)
     assert client.quit().startswith(b"+OK ")
 
     assert imap.noop()[0] == "OK"
-    assert imap.select("INBOX") == ("OK", [b"%d" % (COUNT // 2 + 1)])
+    assert imap.select("INBOX") == ("OK", [b"%d" % (count // 2 + 1)])
     imap.logout()
     client = connect(server, account)
     left = dict(line.split() for line in client.uidl()[1])
-    assert len(left) == COUNT // 2 + 1
-    for number in range(1, COUNT // 2 + 1):
+    assert len(left) == count // 2 + 1
+    for number in range(1, count // 2 + 1):
         assert left[b"%d" % number] == uids[b"%d" % (2 * number)]
         octets = b"".join(line + b"\r\n" for line in client.retr(number)[1])
         assert octets == found[2 * number]
     client.quit()
 
 
-@pytest.mark.parametrize("scheme", ["pop3", "pop3s"])
-def test_curl(server: Server, new_account: Callable[[], tuple[str, str]], scheme: str) -> None:
-    account = new_account()
-    deliver(server, account[0])
-    deliver(server, account[0])
-    command = [require_program("curl"), "-sS", "--cacert", server.ca_file, "--max-time", "20"]
+@pytest.mark.parametrize("scheme", ["pop3", pytest.param("pop3s", marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", MANY)
+def test_curl(
+    server: Server,
+    new_account: Callable[[], tuple[str, str]],
+    tmp_path: Path,
+    scheme: str,
+    count: int,
+) -> None:
+    """STLS and the TLS port; numbers and commands as they stand in curl's manual."""
+    account, sent = new_account(), mails(count)
+    fill(server, account, sent)
+    command = [require_program("curl"), "-sS", "--cacert", server.ca_file, "--max-time", "120"]
     command += ["--ssl-reqd", "-u", f"{account[0]}:{account[1]}"]
     base = f"{scheme}://localhost:{server.port(scheme)}/"
 
@@ -116,13 +102,17 @@ def test_curl(server: Server, new_account: Callable[[], tuple[str, str]], scheme
         return subprocess.run([*command, *arguments], capture_output=True, check=True).stdout
 
     listed = dict(line.split() for line in curl(base).splitlines())
-    assert list(listed) == [b"1", b"2"]
-    octets = curl(f"{base}2")
-    assert len(octets) == int(listed[b"2"])
-    assert octets.endswith(MESSAGE.split(b"\r\n", 1)[1])
-    curl("-X", "DELE 1", "-I", base)
-    assert curl(base).startswith(b"1 ")
-    assert len(curl("-X", "UIDL", base).splitlines()) == 1
+    assert list(listed) == [b"%d" % number for number in range(1, count + 1)]
+    curl("-o", f"{tmp_path}/#1", f"{base}[1-{count}]")
+    assert [(tmp_path / str(number)).read_bytes() for number in range(1, count + 1)] == sent
+    assert list(map(int, listed.values())) == list(map(len, sent))
+    names = curl("-X", "UIDL", base).split()[1::2]
+    deletions: list[str] = []
+    for number in range(1, count // 2 + 1):  # in one session; `--next` forgets all options
+        deletions += [*command[1:], "-I", "-X", f"DELE {number}", base, "--next"]
+    curl(*deletions[:-1])
+    assert list(kept(server, account).values()) == sent[count // 2 :]
+    assert curl("-X", "UIDL", base).split()[1::2] == names[count // 2 :]
 
 
 def client_hello() -> bytes:
