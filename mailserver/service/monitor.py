@@ -1,14 +1,21 @@
-"""Every live session of this process, and how many there may be (SUN-30, CGP-10)."""
+"""Every live session of this process, and how many there may be (SUN-30, CGP-10, R11).
+
+A service that is full of connections which have not logged in is no service. So where there
+is no room, the one that has waited longest for its login makes some; who has logged in keeps
+his place, and so do newcomers for a few seconds.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import count
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailserver.auth.filters.access import Access
@@ -16,6 +23,14 @@ from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.networks import Networks, counted_as
 
 _TLS_PORTS: Final = {"imaps": "imap", "pop3s": "pop3", "lmtps": "lmtp", "https": "http"}
+
+_TOTAL: Final = "all"
+
+_Wanted: TypeAlias = tuple[Hashable, int]
+"""What is counted, and its limit."""
+
+GUEST_TIME: Final = 5.0
+"""Seconds to log in that a connection has for certain; then it may have to make room."""
 
 WITHOUT_LOGIN: Final = frozenset({"lmtp"})
 """Services whose clients are few hosts with many connections, which never log in."""
@@ -32,7 +47,9 @@ class SessionLimits:
 
     Attributes:
         per_service: connections of a service in this process (`service.X.maxsessions`).
+        total: connections of all services, what the process has descriptors for.
         per_user: sessions of one account from one address (`service.maxsessionsperuser`).
+        per_account: sessions of one account (`service.maxsessionsperaccount`).
         per_address: connections from one address that have not logged in
             (`service.maxsessionsperaddress`); LMTP knows no login and is not counted.
         trusted: proxies and webmail hosts, for which the limits per address do not hold.
@@ -42,35 +59,86 @@ class SessionLimits:
     per_user: int = 0
     per_address: int = 0
     trusted: Networks = Networks()
+    total: int = 0
+    per_account: int = 0
 
 
 @implementer(ISessionMonitor)
 class SessionMonitor:
     """Counts sessions; those over a limit are refused and not counted.
 
+    Args:
+        clock: seconds, that of `ISession.connected_at`.
+
     Attributes:
         limits: may be replaced at any time; acts on what comes after.
         access: who may connect; everybody by default.
     """
 
-    def __init__(self, limits: SessionLimits = SessionLimits()) -> None:
+    log = Logger()
+
+    def __init__(
+        self,
+        limits: SessionLimits = SessionLimits(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.limits = limits
+        self._clock = clock
         self.access = Access()
         # Everybody who is to be told of a shutdown, with what each is counted under.
         self._live: dict[ISession, list[Hashable]] = {}
         self._counts: Counter[Hashable] = Counter()
+        # Not logged in, oldest first, of each service where people log in.
+        self._guests: defaultdict[str, dict[ISession, None]] = defaultdict(dict)
         self._numbers = count(1)
         self._waiting: list[Deferred[None]] = []
 
     def opened(self, session: ISession) -> bool:
-        """Register a connection; False if it is one too many."""
+        """Register a connection; False if it is one too many. One that has waited too long
+        for its login may be ended in its place."""
         held = self._live.setdefault(session, [])
         service = counted_service(session.service)
         limits = self.limits
-        wanted: list[tuple[Hashable, int]] = [(service, limits.per_service.get(service, 0))]
-        if service not in WITHOUT_LOGIN and session.address not in limits.trusted:
+        is_counted = service not in WITHOUT_LOGIN and session.address not in limits.trusted
+        wanted: list[_Wanted] = []
+        if is_counted:
             wanted.append((("address", counted_as(session.address)), limits.per_address))
-        return self._take(held, wanted)
+        if self._is_over(wanted):
+            return False
+        own: _Wanted = (service, limits.per_service.get(service, 0))
+        everybody: _Wanted = (_TOTAL, limits.total)
+        if self._is_over([own]) and not self._make_room([service]):
+            return False
+        if self._is_over([everybody]) and not self._make_room(self._guests):
+            return False
+        self._take(held, [own, everybody, *wanted])
+        if is_counted:
+            self._guests[service][session] = None
+        return True
+
+    def _make_room(self, services: Iterable[str]) -> bool:
+        """End the connection that has waited longest for its login; False if there is none
+        that has had its time."""
+        oldest = [next(iter(self._guests[service]), None) for service in services]
+        found = min(
+            (one for one in oldest if one is not None),
+            key=lambda one: one.connected_at,
+            default=None,
+        )
+        if found is None or self._clock() - found.connected_at < GUEST_TIME:
+            return False
+        self.log.info(
+            "{label} ended to make room for others", label=found.label, address=found.address
+        )
+        self._forget(found)
+        found.disconnect("too many connections, try again later")
+        return True
+
+    def _forget(self, session: ISession) -> None:
+        """Count a session no more."""
+        self._guests[counted_service(session.service)].pop(session, None)
+        held = self._live.get(session, [])
+        self._give_back(held, list(held))
 
     async def refusal(self, session: ISession) -> str:
         """Ask the filters of the service; where nobody logs in, an open decision refuses."""
@@ -82,31 +150,37 @@ class SessionMonitor:
         """Count a session for its account instead of its address; False if that is one
         too many."""
         held = self._live.setdefault(session, [])
-        address = counted_as(session.address)
-        limit = 0 if session.address in self.limits.trusted else self.limits.per_user
-        if not self._take(held, [(("user", session.account, address), limit)]):
+        address, account, limits = counted_as(session.address), session.account, self.limits
+        per_user = 0 if session.address in limits.trusted else limits.per_user
+        wanted: list[_Wanted] = [
+            (("user", account, address), per_user),
+            (("account", account), limits.per_account),
+        ]
+        if self._is_over(wanted):
             return False
         # By PROXYAUTH a session becomes another account's (SUN-14).
-        self._give_back(held, [key for key in held[:-1] if isinstance(key, tuple)])
+        self._give_back(held, [key for key in held if isinstance(key, tuple)])
+        self._take(held, wanted)
+        self._guests[counted_service(session.service)].pop(session, None)
         return True
 
     def closed(self, session: ISession) -> None:
         """Forget a connection; one that is not known is passed over."""
-        held = self._live.pop(session, [])
-        self._give_back(held, list(held))
+        self._forget(session)
+        self._live.pop(session, None)
         if not self._live:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
 
-    def _take(self, held: list[Hashable], wanted: list[tuple[Hashable, int]]) -> bool:
-        """Count under all of the keys, or under none if one is at its limit."""
-        if any(limit and self._counts[key] >= limit for key, limit in wanted):
-            return False
+    def _is_over(self, wanted: Iterable[_Wanted]) -> bool:
+        """One more would be one too many."""
+        return any(limit and self._counts[key] >= limit for key, limit in wanted)
+
+    def _take(self, held: list[Hashable], wanted: Iterable[_Wanted]) -> None:
         for key, _ in wanted:
             self._counts[key] += 1
             held.append(key)
-        return True
 
     def _give_back(self, held: list[Hashable], keys: list[Hashable]) -> None:
         for key in keys:

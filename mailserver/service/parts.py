@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import resource
 import socket
 from collections.abc import Iterator
 from typing import Final
@@ -135,7 +136,23 @@ def session_limits(settings: Settings) -> SessionLimits:
         per_user=settings[o.login.MAX_SESSIONS_PER_USER],
         per_address=settings[o.login.MAX_SESSIONS_PER_ADDRESS],
         trusted=Networks.of(trusted),
+        total=connections(),
+        per_account=settings[o.login.MAX_SESSIONS_PER_ACCOUNT],
     )
+
+
+_DATABASE_DESCRIPTORS: Final = 2048
+"""What the store opens at most (256 readers and as many of the writers, three files each,
+and large messages); where there are few descriptors, half of them."""
+_OTHER_DESCRIPTORS: Final = 64
+"""Files, sockets and pipes that are neither connections nor databases."""
+
+
+def connections() -> int:
+    """How many connections this process has descriptors for, beside those of the store
+    (R11)."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(descriptors // 2, descriptors - _DATABASE_DESCRIPTORS) - _OTHER_DESCRIPTORS
 
 
 @attrs.frozen
@@ -261,6 +278,13 @@ def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
     events = installation_settings(settings).coverage
     if not events.all_mailboxes:
         yield f"IDLE is not offered: {events.reason}"  # SUN-51
+    limits = session_limits(settings)
+    wanted = sum(limits.per_service.values())
+    if wanted > limits.total:
+        yield (
+            f"service.X.maxsessions add up to {wanted}, but for want of open files (ulimit -n)"
+            f" there can be only {limits.total} connections"
+        )
     for service in _WITH_LOGIN:
         if not settings[service.enable]:
             continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import attrs
 from twisted.internet.defer import CancelledError
 from zope.interface import implementer
@@ -18,8 +20,16 @@ class Session:
     service: str
     account: str = ""
     address: str = "192.0.2.1"
+    number: int = 0
+    label: str = "X-00000"
+    secure: bool = False
+    status: str = ""
+    connected_at: float = attrs.Factory(monotonic)
+    opened: bool = False
+    told: list[str] = attrs.Factory(list)
 
-    def disconnect(self, reason: str) -> None: ...
+    def disconnect(self, reason: str) -> None:
+        self.told.append(reason)
 
 
 def test_it_is_a_monitor() -> None:
@@ -81,6 +91,72 @@ def test_who_is_trusted_is_not_counted_per_address() -> None:
         assert monitor.opened(Session("lmtp", "", "198.51.100.1"))
     assert monitor.opened(Session("imap"))
     assert not monitor.opened(Session("imap"))
+
+
+def test_sessions_of_one_account_are_limited_in_all() -> None:
+    monitor = SessionMonitor(SessionLimits(per_account=2))
+    places = [Session("imap", "a@x", f"192.0.2.{number}") for number in range(3)]
+    assert all(map(monitor.opened, places))
+    assert [monitor.logged_in(session) for session in places] == [True, True, False]
+    other = Session("imap", "b@x")
+    assert monitor.opened(other) and monitor.logged_in(other)
+    monitor.closed(places[0])
+    assert monitor.logged_in(places[2])
+
+
+def test_who_logs_in_finds_room_among_those_who_do_not() -> None:
+    """R11: a flood of connections that say nothing does not fill a service."""
+    time = [100.0]
+    monitor = SessionMonitor(SessionLimits({"imap": 3}), lambda: time[0])
+
+    def connect(account: str = "") -> Session:
+        session = Session("imap", account, connected_at=time[0])
+        session.opened = monitor.opened(session)
+        return session
+
+    user = connect("a@x")
+    assert monitor.logged_in(user)
+    first, second = connect(), connect()
+    assert not connect().opened  # the others have not had their time
+    time[0] += 6
+    assert connect().opened
+    assert first.told == ["too many connections, try again later"]
+    assert not second.told and not user.told
+    monitor.closed(first)  # its place is taken already
+    assert monitor.count("imap") == 3
+    assert connect().opened and second.told
+    assert not connect().opened  # both are new
+    time[0] += 600
+    late = connect()
+    assert late.opened and not user.told
+    assert monitor.logged_in(late)
+    monitor.closed(user)
+    assert monitor.count("imap") == 2
+
+
+def test_no_room_is_made_for_an_address_that_has_its_share() -> None:
+    time = [100.0]
+    limits = SessionLimits({"imap": 2}, per_address=1)
+    monitor = SessionMonitor(limits, lambda: time[0])
+    first = Session("imap", connected_at=100.0)
+    second = Session("imap", address="192.0.2.2", connected_at=100.0)
+    assert monitor.opened(first) and monitor.opened(second)
+    time[0] += 600
+    assert not monitor.opened(Session("imap"))
+    assert not first.told and not second.told
+
+
+def test_descriptors_are_shared_by_all_services() -> None:
+    """R11: a process never has more connections than it can open files for."""
+    time = [100.0]
+    monitor = SessionMonitor(SessionLimits(total=3), lambda: time[0])
+    oldest, newer = Session("pop3", connected_at=0.0), Session("imap", connected_at=50.0)
+    assert monitor.opened(newer) and monitor.opened(oldest)
+    assert monitor.opened(Session("lmtp"))
+    assert monitor.opened(Session("lmtp"))
+    assert oldest.told and not newer.told
+    assert monitor.opened(Session("imap", connected_at=99.0)) and newer.told
+    assert not monitor.opened(Session("imap", connected_at=100.0))
 
 
 def test_limits_can_be_replaced() -> None:

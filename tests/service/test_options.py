@@ -39,6 +39,7 @@ REACHED: list[tuple[Option[Any], str, Reader, str, object]] = [
     (o.login.LOGIN_SEPARATOR, "@%", installation_settings, "login_separators", "@%"),
     (o.login.STORE_ADMINS, "a@b.c", installation_settings, "store_admins", frozenset({"a@b.c"})),
     (o.login.MAX_SESSIONS_PER_USER, "7", session_limits, "per_user", 7),
+    (o.login.MAX_SESSIONS_PER_ACCOUNT, "9", session_limits, "per_account", 9),
     (o.login.MAX_SESSIONS_PER_ADDRESS, "8", session_limits, "per_address", 8),
     (o.login.AUTH_THREADS, "9", installation_settings, "hash_threads", 9),
     (o.login.AUTH_QUEUE, "10", installation_settings, "hashes_waiting", 10),

@@ -57,6 +57,13 @@ MAX_SESSIONS_PER_USER = OPTIONS.row(
     "Sessions of one account from one address; 0 for no limit",
     RELOAD,
 )
+MAX_SESSIONS_PER_ACCOUNT = OPTIONS.row(
+    "service.maxsessionsperaccount",
+    COUNT_OR_NONE,
+    500,
+    "Sessions of one account from everywhere; 0 for no limit",
+    RELOAD,
+)
 MAX_SESSIONS_PER_ADDRESS = OPTIONS.row(
     "service.maxsessionsperaddress",
     COUNT_OR_NONE,
