@@ -43,7 +43,7 @@ _BLANK_ENDS = (b" \r\n", b"\t\r\n", b" \n", b"\t\n")
 
 def encoding_of(name: bytes) -> Encoding:
     """The encoding that a Content-Transfer-Encoding value names (without comments)."""
-    return _NAMES.get(name.strip().lower(), Encoding.UNKNOWN)
+    return _NAMES.get(name.strip(b" \t;").lower(), Encoding.UNKNOWN)
 
 
 def decode_transfer(octets: bytes, encoding: Encoding) -> bytes:

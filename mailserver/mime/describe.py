@@ -18,6 +18,7 @@ import re
 from attrs import evolve
 
 from mailserver.errors import ErrorKind, MailError
+from mailserver.mime.addresses import MAX_ADDRESSES, address_values
 from mailserver.mime.buffers import Buffer, Octets, buffer_of
 from mailserver.mime.headers import (
     MISSING_DOMAIN,
@@ -44,11 +45,8 @@ from mailserver.mime.text import file_name, preview
 from mailserver.mime.words import decode_words, encode_words
 from mailserver.model.message import Description
 
-FORMAT = 1
+FORMAT = 2
 """Layout of the packed members; raised when it or what is put into them changes."""
-
-MAX_ADDRESSES = 10_000
-"""Members of one address list in an envelope."""
 
 MAX_VALUE = 64 << 10
 """Octets of a value that is shown as one string (a subject, a date, a description); the
@@ -170,23 +168,12 @@ def _text_field(value: bytes | None) -> bytes:
 
 # --- envelope -----------------------------------------------------------------------
 
-_ADDRESS_FIELDS = frozenset(b"from sender reply-to to cc bcc".split())
-
 
 class _Addresses:
-    """The address fields of one message, each parsed once.
-
-    A field that occurs again adds to the first, as if they were one list (RFC 7103 §7.5.1):
-    a filter and a reader then see the same senders.
-    """
+    """The address fields of one message, each parsed once."""
 
     def __init__(self, message: Part) -> None:
-        values: dict[bytes, bytes] = {}
-        for field in message.header:
-            if field.name in _ADDRESS_FIELDS:
-                earlier = values.get(field.name)
-                value = unfold(field.value)
-                values[field.name] = b"%b, %b" % (earlier, value) if earlier else value
+        values = address_values(message)
         self._lists = {
             name: parse_addresses(value, MAX_ADDRESSES) for name, value in values.items()
         }

@@ -152,6 +152,7 @@ class _AddressReader:
         self._limit = limit
         self._addresses: list[Address] = []
         self._in_group = False
+        self._is_over = False
         self._begin()
 
     def _begin(self) -> None:
@@ -168,7 +169,7 @@ class _AddressReader:
         open_quote = open_comment = True
         for _count in range(MAX_TOKENS):
             found = _TOKEN.match(value, at)
-            if found is None or len(self._addresses) >= self._limit:
+            if found is None or self._is_over or len(self._addresses) >= self._limit:
                 break
             token = found[0]
             at = found.end()
@@ -187,7 +188,8 @@ class _AddressReader:
                 if stop < 0:
                     open_comment = False  # RFC 7103 §7.1.4
                 else:
-                    self._comment = _PAIR.sub(rb"\1", value[at : stop - 1]).strip(b" \t")
+                    if self._words:  # as a name it stands behind, RFC 5322 §3.4
+                        self._comment = _PAIR.sub(rb"\1", value[at : stop - 1]).strip(b" \t")
                     at = stop
             elif token in _HANDLERS:
                 _HANDLERS[token](self)
@@ -262,7 +264,9 @@ class _AddressReader:
         self._comma()
         if self._in_group:
             self._addresses.append(GROUP_END)
-            self._in_group = False
+        # Elsewhere it ends the list: RFC 5322 §3.4 has commas between addresses.
+        self._is_over = not self._in_group
+        self._in_group = False
 
     def _colon(self) -> None:
         if self._spec is not None or self._in_group or self._has_at:
@@ -375,7 +379,7 @@ _DATE = re.compile(
     rb"[ \t]*+(?:[A-Za-z]{2,12}+\.?,?[ \t]*+)?+(\d{1,2}+)[ \t-]*+([A-Za-z]{3})[A-Za-z]{0,6}+\.?"
     rb"[ \t,-]*+(\d{2,4}+),?"
     rb"(?:[ \t]++(\d{1,2}+)[:.](\d{2})(?:[:.](\d{2})(?:\.\d{1,9}+)?+)?+"
-    rb"[ \t]*+([+-]\d{4}(?!\d)|[A-Za-z]{1,5}+)?+)?+"
+    rb"([ \t]*+)([+-]\d{4}(?!\d)|[A-Za-z]{1,5}+)?+)?+"
 )
 _ASCTIME = re.compile(
     rb"[ \t]*+[A-Za-z]{3,9}+,?[ \t]++([A-Za-z]{3})[A-Za-z]{0,6}+[ \t]++(\d{1,2}+),?[ \t]++"
@@ -410,7 +414,9 @@ def parse_date(value: bytes) -> SentDate | None:
     value = unfold(without_comments(value))
     found = _DATE.match(value)
     if found is not None:
-        day, month, year, hour, minute, second, zone = found.groups()
+        day, month, year, hour, minute, second, blank, zone = found.groups()
+        if zone is not None and not blank and zone[:1] in b"+-":
+            return None  # RFC 5322 §3.3 wants the blank, and "10:00-0100" may be two times
     else:
         found = _ASCTIME.match(value)
         if found is None:

@@ -14,9 +14,11 @@ import unicodedata
 
 import attrs
 
+from mailserver.mime.addresses import MAX_ADDRESSES, address_values, written
 from mailserver.mime.buffers import Buffer, Octets, buffer_of
 from mailserver.mime.charsets import decode
-from mailserver.mime.decode import decode_leniently
+from mailserver.mime.decode import Encoding, decode_leniently
+from mailserver.mime.headers import parse_addresses
 from mailserver.mime.structure import Part, parse
 from mailserver.mime.words import decode_parameter, decode_words
 
@@ -37,10 +39,13 @@ class SearchText:
     Attributes:
         header: one line `name: value\n` for each field of the main header, in their order,
             names in lower case; no other line end occurs in it.
+        envelope: such lines for From, To, Cc and Bcc as the envelope has them; empty if that
+            is how they are written.
         body: text of all text parts, names of attached files, headers of embedded messages.
     """
 
     header: str
+    envelope: str
     body: str
 
 
@@ -92,21 +97,39 @@ def search_text(octets: Octets) -> SearchText:
     for part in parts:
         if part.parent >= 0:
             body += header_lines(part)
-        body += _file_names(part)
-        if part.is_text and left > 0:
+            body += _file_names(part)
+        if _is_readable(part) and left > 0:
             body.append(part_text(buffer, part, left))
             left -= part.end - part.body
     header = "".join([f"{fold(line)}\n" for line in header_lines(parts[0])])
     text = "\n".join(body)
     if text.count(_EXPANDING) > _EXPANDING_KEPT:
         text = text.replace(_EXPANDING, "")
-    return SearchText(header, fold(text))
+    return SearchText(header, _envelope_lines(parts[0]), fold(text))
 
 
 _EXPANDING = "\ufdfa"
 """The one letter that NFKC makes 18 of; no honest text has thousands of it."""
 
 _EXPANDING_KEPT = 1000
+
+
+_SEARCHED = (b"from", b"to", b"cc", b"bcc")
+
+
+def _envelope_lines(message: Part) -> str:
+    values = address_values(message)
+    lines: list[str] = []
+    differs = False
+    for name in _SEARCHED:
+        if (value := values.get(name)) is None:
+            continue
+        addresses = parse_addresses(value, MAX_ADDRESSES)
+        as_written = fold(decode_words(value))
+        folded = fold(written(addresses)) if len(addresses) < MAX_ADDRESSES else as_written
+        differs = differs or folded != as_written.replace('"', "")
+        lines.append(f"{name.decode('ascii')}: {folded}\n")
+    return "".join(lines) if differs else ""
 
 
 def header_lines(part: Part) -> list[str]:
@@ -118,6 +141,11 @@ def header_lines(part: Part) -> list[str]:
         else decode_words(field.value)
         for field in part.header
     ]
+
+
+def _is_readable(part: Part) -> bool:
+    """Text in an encoding that is known; in another it is mere octets (RFC 2045 §6.4)."""
+    return part.is_text and part.encoding is not Encoding.UNKNOWN
 
 
 def _file_names(part: Part) -> list[str]:
@@ -151,15 +179,20 @@ def part_text(buffer: Buffer, part: Part, limit: int) -> str:
     """
     octets = buffer[part.body : min(part.end, part.body + limit)]
     text = decode(decode_leniently(octets, part.encoding), part.charset)
-    return html_text(text) if part.type.subtype.lower() == b"html" else text
+    if part.type.subtype.lower() != b"html":
+        return text
+    return html_text(text, is_cut=part.end > part.body + limit)
 
 
-# Each alternative takes all it can and needs no second look: what is never closed reaches
-# to the end. `<[^<>]*` also ends at the next "<", so that "<<<<" stays linear.
-_HIDDEN = re.compile(
-    r"<!--(?:.*?-->|.*)|<(script|style|template|title)\b(?:.*?</\1\b[^<>]*+>?+|.*)",
-    re.DOTALL | re.IGNORECASE,
-)
+_HIDES = re.compile(r"<!(--)|<(script|style|template|title)\b", re.IGNORECASE)
+_SHOWS = {
+    "--": re.compile("-->"),
+    **{
+        name: re.compile(rf"</{name}\b[^<>]*+>?+", re.IGNORECASE)
+        for name in ("script", "style", "template", "title")
+    },
+}
+# `<[^<>]*` also ends at the next "<", so that "<<<<" stays linear.
 # Both cases are spelled out: ignoring case would make this three times slower.
 _INLINE = re.compile(
     r"</?(?:[abiqsuABIQSU]|s(?:pan|trong|mall|ub|up|trike)|S(?:PAN|TRONG|MALL|UB|UP|TRIKE)"
@@ -169,15 +202,37 @@ _INLINE = re.compile(
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]*+>?+")
 
 
-def html_text(text: str) -> str:
+def html_text(text: str, *, is_cut: bool = False) -> str:
     """What a person sees of HTML: no markup, entities decoded. Linear.
 
     Tags that begin a line or a cell become a line end, so that the words on both sides
     stay two; those inside a line (`b`, `span`, `a`, …) leave nothing. For finding and
     previews only: it is not a sanitiser.
+
+    Args:
+        is_cut: it is the beginning of a longer text, so a style that is not closed may be so
+            behind the end. In a whole text it hides nothing: it is the tag that is damaged,
+            and what follows is to be found.
     """
-    shown = _TAG.sub("\n", _INLINE.sub("", _HIDDEN.sub("\n", text)))
+    shown = _TAG.sub("\n", _INLINE.sub("", _without_hidden(text, is_cut)))
     return html.unescape(shown) if "&" in shown else shown
+
+
+def _without_hidden(text: str, is_cut: bool) -> str:
+    pieces: list[str] = []
+    at = 0
+    unclosed: set[str] = set()
+    for opened in _HIDES.finditer(text):
+        kind = (opened[1] or opened[2]).lower()
+        if opened.start() < at or kind in unclosed:
+            continue
+        closed = _SHOWS[kind].search(text, opened.end())
+        if closed is None and not is_cut:
+            unclosed.add(kind)
+            continue
+        pieces += (text[at : opened.start()], "\n")
+        at = closed.end() if closed else len(text)
+    return "".join([*pieces, text[at:]]) if pieces else text
 
 
 def preview(buffer: Buffer, parts: list[Part]) -> str:
@@ -188,7 +243,11 @@ def preview(buffer: Buffer, parts: list[Part]) -> str:
     """
     for subtype, limits in _PREVIEW_OCTETS.items():
         for part in parts[:100]:
-            if not part.is_text or part.type.subtype.lower() != subtype or part.end == part.body:
+            if (
+                not _is_readable(part)
+                or part.type.subtype.lower() != subtype
+                or part.end == part.body
+            ):
                 continue
             disposition = part.disposition
             if disposition is not None and disposition.kind == b"attachment":

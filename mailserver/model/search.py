@@ -126,7 +126,21 @@ class Smaller:
 class Header:
     """A header field of this name holds the text; the empty text asks for presence (T33).
 
-    FROM, TO, CC, BCC and SUBJECT are this with their field names.
+    SUBJECT is this with its name.
+    """
+
+    field: str
+    text: str
+
+
+@attrs.frozen
+class Addresses:
+    """The list of addresses that the envelope has of a field holds the text: FROM, TO, CC and
+    BCC (RFC 3501 §6.4.4).
+
+    Attributes:
+        field: its name in lower case.
+        text: in an address as `name <mailbox@host>`; the empty text asks for presence.
     """
 
     field: str
@@ -169,6 +183,7 @@ SearchKey = (
     | Larger
     | Smaller
     | Header
+    | Addresses
     | Body
     | Text
     | ModSeqAtLeast

@@ -39,6 +39,9 @@ YIELD_AFTER = 20_000
 _LOWEST = 0 if sys.byteorder == "little" else array("I").itemsize - 1
 
 
+_TextKey = keys.Header | keys.Addresses | keys.Body | keys.Text
+
+
 class Scanner(Protocol):
     """Who looks into texts; see `mailserver.store.texts.Texts.scan`."""
 
@@ -58,7 +61,7 @@ def cost(key: SearchKey) -> int:
             return cost(inner_key)
         case keys.DateKey() | keys.Larger() | keys.Smaller():
             return 1
-        case keys.Header() | keys.Body() | keys.Text():
+        case keys.Header() | keys.Addresses() | keys.Body() | keys.Text():
             return 2
         case _:
             return 0
@@ -132,7 +135,7 @@ class Search:
                 return await self._by_rows("p.size > ?", size, among)
             case keys.Smaller(size):
                 return await self._by_rows("p.size < ?", size, among)
-            case keys.Header() | keys.Body() | keys.Text():
+            case keys.Header() | keys.Addresses() | keys.Body() | keys.Text():
                 return await self._by_text(key, among)
             case keys.IsRecent() | keys.Sequence() | keys.UidSequence():
                 raise MailError(ErrorKind.INVALID, "only a session knows what this key means")
@@ -181,7 +184,7 @@ class Search:
             await self._engine.pause()
         return among & await self._mapped(found.__contains__, self._uids)
 
-    async def _by_text(self, key: keys.Header | keys.Body | keys.Text, among: int) -> int:
+    async def _by_text(self, key: _TextKey, among: int) -> int:
         probe = _probe(key)
         if not probe.needle and probe.in_body:
             return among  # the empty text is in every message
@@ -239,12 +242,14 @@ def _date_condition(key: keys.DateKey) -> tuple[str, int]:
     return f"{_DATES[key.field]} {_RELATIONS[key.relation]} ?", key.day
 
 
-def _probe(key: keys.Header | keys.Body | keys.Text) -> Probe:
+def _probe(key: _TextKey) -> Probe:
     """What a text key looks for (T33)."""
     needle = fold(key.text).encode("utf-8", "replace")
     match key:
         case keys.Header(field):
             return Probe(needle, True, False, fold(field).encode("utf-8", "replace"))
+        case keys.Addresses(field):
+            return Probe(needle, True, False, field.encode("ascii"), in_envelope=True)
         case keys.Body():
             return Probe(needle, False, True)
         case keys.Text():

@@ -40,7 +40,7 @@ from mailserver.store.sqlite import SqliteConnection, SqliteEngine
 DATABASE = "text.sqlite"
 THREAD = "texts"
 
-FORMAT = 1
+FORMAT = 2
 """Layout of the file and of the folded text; another one is made anew."""
 
 BATCH = 50
@@ -62,7 +62,7 @@ messages per second, for less than a tenth of a processor."""
 OPEN_FILES = 16
 
 _SCHEMA = """
-CREATE TABLE text (message INTEGER PRIMARY KEY, header BLOB NOT NULL, body BLOB NOT NULL);
+CREATE TABLE text (message INTEGER PRIMARY KEY, header BLOB, envelope BLOB, body BLOB);
 CREATE TABLE state (account TEXT NOT NULL, format INTEGER NOT NULL, done INTEGER NOT NULL);
 """
 
@@ -75,12 +75,14 @@ class Probe:
         needle: to be found.
         in_header, in_body: where.
         field: only in header fields of this name (folded, UTF-8); None for anywhere.
+        in_envelope: in the field as the envelope has it.
     """
 
     needle: bytes
     in_header: bool
     in_body: bool
     field: bytes | None = None
+    in_envelope: bool = False
 
     def holds(self, header: bytes, body: bytes) -> bool:
         """Say whether the needle is there (T33); an empty one asks whether the field is."""
@@ -91,6 +93,13 @@ class Probe:
         if self.field is None:
             return True
         return any(self.needle in value for value in _values(header, self.field))
+
+
+_Row = tuple[int, bytes, bytes, bytes]
+"""Message, header, envelope, body."""
+
+_HEADER = ("header", "iif(envelope = x'', header, envelope)")
+"""Where a field is looked for: as it is written; as the envelope has it."""
 
 
 def _values(header: bytes, field: bytes) -> Iterator[bytes]:
@@ -302,7 +311,7 @@ class _File:
         """See `Texts.scan`."""
         columns = ", ".join(
             (
-                "header" if probe.in_header else "x''",
+                _HEADER[probe.in_envelope] if probe.in_header else "x''",
                 "body" if probe.in_body else "x''",
             )
         )
@@ -323,8 +332,8 @@ class _File:
         missing = [message for message in messages if message not in seen]
         decode = self._decode if probe.in_body else self._decode_headers
         for at in range(0, len(missing), BATCH):
-            for message, header, body in decode(missing[at : at + BATCH]):
-                if holds(header, body):
+            for message, header, envelope, body in decode(missing[at : at + BATCH]):
+                if holds((probe.in_envelope and envelope) or header, body):
                     found.add(message)
         return frozenset(found)
 
@@ -355,23 +364,24 @@ class _File:
         self._text.executemany("DELETE FROM text WHERE message = ?", gone)
         self._text.execute("COMMIT")
 
-    def _decode(self, messages: Iterable[int]) -> list[tuple[int, bytes, bytes]]:
+    def _decode(self, messages: Iterable[int]) -> list[_Row]:
         """Decode messages and keep their texts, if the disk has room for them."""
         rows = []
         for message in messages:
             text = self._decoded(self._mail, message)
             if text is not None:
-                rows.append((message, _octets(text.header), _octets(text.body)))
+                kept = _octets(text.header), _octets(text.envelope), _octets(text.body)
+                rows.append((message, *kept))
         try:
             self._text.execute("BEGIN IMMEDIATE")
-            self._text.executemany("INSERT OR IGNORE INTO text VALUES (?, ?, ?)", rows)
+            self._text.executemany("INSERT OR IGNORE INTO text VALUES (?, ?, ?, ?)", rows)
             self._text.execute("COMMIT")
         except sqlite3.OperationalError:  # full, or another process holds it too long
             if self._text.in_transaction:
                 self._text.execute("ROLLBACK")
         return rows
 
-    def _decode_headers(self, messages: Sequence[int]) -> list[tuple[int, bytes, bytes]]:
+    def _decode_headers(self, messages: Sequence[int]) -> list[_Row]:
         """Decode the headers alone, which is a quarter of the work; what is kept is whole, so
         these are not."""
         rows = []
@@ -381,7 +391,8 @@ class _File:
             if header is None or len(header) < size:
                 cut.append(message)
             else:
-                rows.append((message, _octets(search_text(header).header), b""))
+                text = search_text(header)
+                rows.append((message, _octets(text.header), _octets(text.envelope), b""))
         return rows + self._decode(cut) if cut else rows
 
     def _decoded(self, mail: Connection, message: int) -> SearchText | None:
@@ -397,7 +408,7 @@ class _File:
         except MailError as error:
             if error.kind is not ErrorKind.CORRUPT:
                 raise
-            return SearchText("", "")
+            return SearchText("", "", "")
         try:
             with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as octets:
                 text = search_text(octets)
@@ -405,7 +416,7 @@ class _File:
             os.close(descriptor)
         if prefix_size:
             before = search_text(header[:prefix_size] + b"\r\n")
-            text = SearchText(before.header + text.header, text.body)
+            text = attrs.evolve(text, header=before.header + text.header)
         return text
 
 

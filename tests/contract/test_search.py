@@ -12,6 +12,7 @@ from mailserver.model.flags import Flags, System
 from mailserver.model.message import InternalDate
 from mailserver.model.numset import NumSet
 from mailserver.model.search import (
+    Addresses,
     All,
     And,
     Body,
@@ -138,6 +139,9 @@ CASES: list[tuple[SearchKey, list[int]]] = [
     (Header("subject", "CAFÉ TODAY"), [2]),
     (Header("from", "monday"), []),
     (Header("from", "@x"), [1, 2]),
+    (Addresses("from", "monday"), []),
+    (Addresses("from", "@X"), [1, 2]),
+    (Addresses("to", ""), [2]),
     (Header("x-empty", ""), [3]),
     (Header("to", ""), [2]),
     (Header("not-there", ""), []),
@@ -191,6 +195,31 @@ def test_new_mail_is_found_at_once_and_removed_mail_is_not(filled: Rig) -> None:
     assert find(filled, Text("monday")) == [1, 3, 6]
     filled.expunge(filled.image(), 1)
     assert find(filled, Text("monday")) == [3, 6]
+
+
+ODD_ADDRESSES = mail('From: (sales) "B\\ob" < bob @ example . org >\nTo: Lists: (x) a@b;')
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_addresses_are_searched_as_the_envelope_has_them(rig: Rig, keep: bool) -> None:
+    """RFC 3501 §6.4.4: FROM, TO, CC, BCC; HEADER and TEXT look at what is written."""
+    rig.append(ODD_ADDRESSES)
+    if keep:  # texts are decoded when BODY is asked for, and found as they are kept then
+        find(rig, Body("x"))
+    for key, holds in (
+        (Addresses("from", "bob@Example.ORG"), True),
+        (Addresses("from", "Bob <"), True),
+        (Addresses("from", "sales"), False),
+        (Addresses("from", "a@b"), False),
+        (Addresses("to", "lists: a@b;"), True),
+        (Addresses("to", ""), True),
+        (Addresses("cc", ""), False),
+        (Header("from", "bob@example.org"), False),
+        (Header("from", "sales"), True),
+        (Text("bob@example.org"), False),
+        (Text("sales"), True),
+    ):
+        assert find(rig, key) == [1] * holds, key
 
 
 def test_what_one_recipient_alone_has_is_found_by_that_one(rig: Rig) -> None:

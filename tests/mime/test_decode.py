@@ -23,6 +23,8 @@ from mailserver.mime.decode import Encoding, decode_leniently, decode_transfer, 
         (b"BASE64", Encoding.BASE64),
         (b"Quoted-Printable", Encoding.QUOTED_PRINTABLE),
         (b"x-uuencode", Encoding.UNKNOWN),
+        (b"base64;", Encoding.BASE64),
+        (b"base64 or so", Encoding.UNKNOWN),
     ],
 )
 def test_names(name: bytes, encoding: Encoding) -> None:

@@ -163,11 +163,23 @@ ADDRESSES: list[tuple[bytes, list[Address]]] = [
     (b"Joe", [A(None, None, b"Joe", b"MISSING_DOMAIN")]),
     (b"Joe Smith", [A(b"Joe Smith", None, *MISSING)]),
     (b"<>", [A(None, None, *MISSING)]),
-    # Outlook's separator, a forgotten comma, a name without brackets
-    (b"a@b; c@d", [A(None, None, b"a", b"b"), A(None, None, b"c", b"d")]),
+    # a forgotten comma, a name without brackets
     (b"a@b c@d", [A(None, None, b"a", b"b"), A(None, None, b"c", b"d")]),
     (b"Joe a@b", [A(b"Joe", None, b"a", b"b")]),
     (b"<@a,@b", [A(None, None, b"@a,", b"b")]),
+    # RFC 5322 §3.4: a comment is a name where it follows the addr-spec
+    (b"a@b (Ann)", [A(b"Ann", None, b"a", b"b")]),
+    (b"(Ann) a@b", [A(None, None, b"a", b"b")]),
+    (b"(Ann) <a@b>", [A(None, None, b"a", b"b")]),
+    (
+        b"g: a@b; c@d",
+        [
+            A(None, None, b"g", None),
+            A(None, None, b"a", b"b"),
+            GROUP_END,
+            A(None, None, b"c", b"d"),
+        ],
+    ),
 ]
 
 
@@ -184,6 +196,11 @@ def test_addresses_mean_the_same_in_a_longer_list(value: bytes, addresses: list[
     assert both[0] == A(None, None, b"x", b"y")
     assert both[1:-1] == addresses
     assert both[-1] == A(b"Z", None, b"z", b"z")
+
+
+def test_a_semicolon_outside_of_a_group_ends_the_list() -> None:
+    assert parse_addresses(b"a@b; c@d, e@f", 100) == [A(None, None, b"a", b"b")]
+    assert parse_addresses(b"Ann <a@b>; c@d", 100) == [A(b"Ann", None, b"a", b"b")]
 
 
 def test_no_more_addresses_than_asked_for() -> None:
@@ -246,6 +263,9 @@ DATES = [
     (b"1 Jan 100 12:00 UT", (2000, 1, 1), (2000, 1, 1, 12, 0, 0)),
     (b"1 Jan 2000 12:00 K", (2000, 1, 1), (2000, 1, 1, 12, 0, 0)),
     (b"1 Jan 2000 12:00 -0000", (2000, 1, 1), (2000, 1, 1, 12, 0, 0)),
+    # RFC 5322 §3.3: a blank stands before the zone
+    (b"1 Jan 2001 00:01+0000", None, None),
+    (b"1 Jan 2001 00:01:00-0500", None, None),
     # what senders do
     (b"Mon 01-January-2001 10:00:00 +0000", (2001, 1, 1), (2001, 1, 1, 10, 0, 0)),
     (b"Mon Jan  1 10:00:00 2001", (2001, 1, 1), (2001, 1, 1, 10, 0, 0)),

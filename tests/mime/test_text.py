@@ -101,6 +101,36 @@ def test_accents_make_a_difference(one: str, other: str) -> None:
     assert fold(one) not in fold(other)
 
 
+def test_an_unknown_encoding_makes_no_text() -> None:  # RFC 2045 §6.4
+    mail = b"Content-Transfer-Encoding: %b\r\n\r\nvisible\r\n"
+    assert "visible" in search_text(mail % b"8bit").body
+    assert search_text(mail % b"base64 or so").body == ""
+    assert describe(mail % b"x-rot13").preview == ""
+
+
+def test_the_name_of_the_message_itself_is_in_its_header() -> None:
+    found = search_text(b"Content-Type: image/png; name=rose.png\r\n\r\nx")
+    assert ("rose" in found.header, "rose" in found.body) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "as_in_the_envelope"),
+    [
+        (b"Ann <a@example.org>", ""),
+        (b'"Berg, Ann" <a@example.org>, b@example.org', ""),
+        (b"=?utf-8?q?J=C3=B6rg?= <j@x>", ""),
+        (b"Staff: a@b, c@d;", ""),
+        (b"a @ example . org", "from: a@example.org\n"),
+        (b"a@example.org (Ann)", "from: ann <a@example.org>\n"),
+        (b"undisclosed:;, (c) x@y", "from: undisclosed: ;, x@y\n"),
+    ],
+)
+def test_addresses_are_kept_again_only_where_the_envelope_differs(
+    addresses: bytes, as_in_the_envelope: str
+) -> None:
+    assert search_text(b"From: %b\r\n\r\n" % addresses).envelope == as_in_the_envelope
+
+
 def test_a_long_line_drawn_with_signs_is_found_wherever_it_stands() -> None:
     line = "\u2550" * 40
     for before in range(130):
@@ -128,6 +158,8 @@ def test_a_part_of_a_text_is_found_in_it(before: str, needle: str) -> None:
         ("a<!-- <b>x --> b", "a\n b"),
         ("a<!-- never closed", "a\n"),
         ("a<STYLE type=x>b</style  >c", "a\nc"),
+        ("a<style>b</styl>c<style>d", "a\nb\nc\nd"),
+        ("<script>a</script>b<script>c<style>d</style>e", "\nb\nc\ne"),
         ("a<script>if (a<b) c</script>d", "a\nd"),
         ("1 < 2 and 3 > 2", "1 < 2 and 3 > 2"),
         ("a<img alt='>b", "a\nb"),
@@ -137,6 +169,11 @@ def test_a_part_of_a_text_is_found_in_it(before: str, needle: str) -> None:
 )
 def test_html(html: str, text: str) -> None:
     assert html_text(html) == text
+
+
+def test_what_hides_until_behind_the_cut_hides_all() -> None:
+    assert html_text("a<style>b { c }", is_cut=True) == "a\n"
+    assert html_text("a<!-- b -->c<title>d", is_cut=True) == "a\nc\n"
 
 
 def preview_of(header: str, body: str) -> str:

@@ -349,7 +349,6 @@ def _keys(out: Pieces, keys: tuple[s.SearchKey, ...]) -> None:
         _key(out, key)
 
 
-_FIELDS = frozenset(("From", "To", "Cc", "Bcc", "Subject"))
 _DATE_KEYS = {
     (s.DateField.INTERNAL, s.DateRelation.BEFORE): b"BEFORE",
     (s.DateField.INTERNAL, s.DateRelation.ON): b"ON",
@@ -399,7 +398,9 @@ def _key(out: Pieces, key: s.SearchKey) -> None:
             out.add(b"LARGER %d" % size)
         case s.Smaller(size):
             out.add(b"SMALLER %d" % size)
-        case s.Header(field_name, text) if field_name in _FIELDS:
+        case s.Header("Subject", text):
+            _text(out, b"SUBJECT", text)
+        case s.Addresses(field_name, text):
             _text(out, field_name.upper().encode("ascii"), text)
         case s.Header(field_name, text):
             out.add(b"HEADER ")

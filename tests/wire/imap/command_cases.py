@@ -282,7 +282,7 @@ SEARCH: list[tuple[bytes, c.Command]] = [
                 (
                     FLAGGED,
                     internal(s.DateRelation.SINCE, day(1994, 2, 1)),
-                    s.Not(s.Header("From", "Smith")),
+                    s.Not(s.Addresses("from", "Smith")),
                 )
             )
         ),
@@ -313,9 +313,9 @@ SEARCH: list[tuple[bytes, c.Command]] = [
     (b"SEARCH LARGER 4294967296 SMALLER 0010", search(s.And((s.Larger(2**32), s.Smaller(10))))),
     (b'SEARCH HEADER x-priority ""', search(s.Header("x-priority", ""))),  # T33
     (b'SEARCH BCC a CC b TO c SUBJECT "d e" BODY nil', search(s.And((
-        s.Header("Bcc", "a"),
-        s.Header("Cc", "b"),
-        s.Header("To", "c"),
+        s.Addresses("bcc", "a"),
+        s.Addresses("cc", "b"),
+        s.Addresses("to", "c"),
         s.Header("Subject", "d e"),
         s.Body("nil"),
     )))),

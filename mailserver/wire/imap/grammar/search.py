@@ -11,6 +11,7 @@ from collections.abc import Callable
 from mailserver.model.flags import System
 from mailserver.model.ids import MAX_MODSEQ
 from mailserver.model.search import (
+    Addresses,
     All,
     And,
     Body,
@@ -141,8 +142,12 @@ def _fixed(key: SearchKey) -> _KeyReader:
     return lambda programme: key
 
 
-def _field(name: str) -> _KeyReader:
-    return lambda programme: Header(name, programme.text())
+def _subject(programme: _Programme) -> SearchKey:
+    return Header("Subject", programme.text())
+
+
+def _addresses(name: str) -> _KeyReader:
+    return lambda programme: Addresses(name, programme.text())
 
 
 def _date(field: DateField, relation: DateRelation) -> _KeyReader:
@@ -201,14 +206,14 @@ def _unkeyword(programme: _Programme) -> SearchKey:
 _KEYS: dict[bytes, _KeyReader] = {
     b"ALL": _fixed(All()),
     b"ANSWERED": _fixed(HasFlag(System.ANSWERED)),
-    b"BCC": _field("Bcc"),
+    b"BCC": _addresses("bcc"),
     b"BEFORE": _date(DateField.INTERNAL, DateRelation.BEFORE),
     b"BODY": lambda programme: Body(programme.text()),
-    b"CC": _field("Cc"),
+    b"CC": _addresses("cc"),
     b"DELETED": _fixed(HasFlag(System.DELETED)),
     b"DRAFT": _fixed(HasFlag(System.DRAFT)),
     b"FLAGGED": _fixed(HasFlag(System.FLAGGED)),
-    b"FROM": _field("From"),
+    b"FROM": _addresses("from"),
     b"HEADER": _header,
     b"KEYWORD": _keyword,
     b"LARGER": _size(Larger),
@@ -224,9 +229,9 @@ _KEYS: dict[bytes, _KeyReader] = {
     b"SENTSINCE": _date(DateField.SENT, DateRelation.SINCE),
     b"SINCE": _date(DateField.INTERNAL, DateRelation.SINCE),
     b"SMALLER": _size(Smaller),
-    b"SUBJECT": _field("Subject"),
+    b"SUBJECT": _subject,
     b"TEXT": lambda programme: Text(programme.text()),
-    b"TO": _field("To"),
+    b"TO": _addresses("to"),
     b"UID": _uid,
     b"UNANSWERED": _fixed(Not(HasFlag(System.ANSWERED))),
     b"UNDELETED": _fixed(Not(HasFlag(System.DELETED))),

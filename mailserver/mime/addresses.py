@@ -1,0 +1,48 @@
+"""The address fields of a message as its envelope has them (RFC 3501 §7.4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mailserver.mime.headers import Address, unfold
+from mailserver.mime.structure import Part
+from mailserver.mime.words import decode_words
+
+MAX_ADDRESSES = 10_000
+"""Members of one address list in an envelope."""
+
+ADDRESS_FIELDS = frozenset(b"from sender reply-to to cc bcc".split())
+
+
+def address_values(message: Part) -> dict[bytes, bytes]:
+    """The address fields of a message on one line each, by lower-case name.
+
+    A field that occurs again adds to the first, as if they were one list (RFC 7103 §7.5.1):
+    a filter and a reader then see the same senders.
+    """
+    values: dict[bytes, bytes] = {}
+    for field in message.header:
+        if field.name in ADDRESS_FIELDS:
+            earlier = values.get(field.name)
+            value = unfold(field.value)
+            values[field.name] = b"%b, %b" % (earlier, value) if earlier else value
+    return values
+
+
+def written(addresses: Iterable[Address]) -> str:
+    """A list as people write it, decoded: `Name <mailbox@host>, mailbox@host, Group: …;`."""
+    pieces: list[str] = []
+    comma = ""
+    for name, _route, mailbox, host in addresses:
+        if mailbox is None:
+            pieces.append(";")
+            comma = ", "
+            continue
+        if host is None:
+            pieces += [comma, decode_words(mailbox), ": "]
+            comma = ""
+            continue
+        address = f"{decode_words(mailbox)}@{decode_words(host)}"
+        pieces += [comma, f"{decode_words(name)} <{address}>" if name else address]
+        comma = ", "
+    return "".join(pieces)
