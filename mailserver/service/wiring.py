@@ -17,9 +17,10 @@ from typing import Any, Final, NoReturn
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -62,6 +63,7 @@ from mailserver.service.parts import (
 from mailserver.service.sessions import session_commands
 from mailserver.service.sources import source_settings
 from mailserver.service.tls import CertificateFault, ServiceTls
+from mailserver.service.tls.server import Prepared
 from mailserver.service.tokens import load_tokens
 
 # Seconds that a client has, at a stop, to take our goodbye. TLS would wait for its answer to
@@ -149,6 +151,7 @@ class Server(Service):
         self._oddities = Oddities()
         self._control: ControlServer | None = None
         self._timers: list[LoopingCall] = []
+        self._reloading = DeferredLock()
 
     def privilegedStartService(self) -> None:
         """Bind the ports; called as root where twistd was started so."""
@@ -305,7 +308,7 @@ class Server(Service):
             self._proxies.append(factory)
         return factory
 
-    def _every(self, seconds: float, work: Callable[[], None]) -> None:
+    def _every(self, seconds: float, work: Callable[[], object]) -> None:
         """Do something until the service stops; never if it is every 0 seconds."""
         if seconds and self._tls is not None:
             timer = LoopingCall(work)
@@ -372,17 +375,21 @@ class Server(Service):
         if self._reread is not None:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def reload_configuration(self) -> None:
-        """Read configuration and certificate again; what is wrong changes nothing (R18).
+    def reload_configuration(self) -> Deferred[None]:
+        """Read configuration and certificates again; what is wrong changes nothing (R18).
 
-        New connections get the new settings, live ones keep theirs.
+        New connections get the new settings, live ones keep theirs. One reload after the
+        other; fires when it is over, whatever came of it.
         """
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> None:
         assert self._reread is not None
         try:
             settings = self._reread()
             tokens = load_tokens(settings, self._reactor)
             source_settings(settings)
-            self._reload_tls(settings)
+            prepared = await self._read_certificates(settings)
         except ConfigurationError as error:
             for problem in error.problems:
                 self.log.error("not reloaded: {problem}", problem=str(problem))
@@ -399,27 +406,43 @@ class Server(Service):
             self.log.emit(
                 LogLevel.warn, "only a restart brings: {options}", options=", ".join(waiting)
             )
+        self._take_certificates(prepared)
         self._settings = settings
         self._tokens = tokens
         self._apply(settings)
         self.log.info("configuration and certificate reloaded")
 
-    def _reload_tls(self, settings: Settings) -> None:
+    async def _read_certificates(self, settings: Settings) -> Prepared | None:
+        """Read them in a thread, since large keys hold the reactor.
+
+        Raises:
+            ConfigurationError: naming option, file and reason.
+        """
         if self._tls is None or not settings[o.tls.CERTIFICATE]:
-            return
+            return None
+        reactor = self._reactor
         try:
-            self._tls.reload(tls_settings(settings))
+            return await deferToThreadPool(
+                reactor, reactor.getThreadPool(), self._tls.prepare, tls_settings(settings)
+            )
         except CertificateFault as fault:
             raise tls_error(settings, fault) from fault
-        self._warn_of_certificates()
 
-    def _look_at_certificates(self) -> None:
+    def _take_certificates(self, prepared: Prepared | None) -> None:
+        if self._tls is not None and prepared is not None:
+            self._tls.take(prepared)
+            self._warn_of_certificates()
+
+    def _look_at_certificates(self) -> Deferred[None]:
+        return self._reloading.run(lambda: Deferred.fromCoroutine(self._take_changed()))
+
+    async def _take_changed(self) -> None:
         """Take files that have changed; a bad one is told once and tried again when it has
         changed again, as the second half of a pair that is being replaced will."""
         if self._tls is None or not self._tls.has_changed():
             return
         try:
-            self._reload_tls(self._settings)
+            self._take_certificates(await self._read_certificates(self._settings))
         except ConfigurationError as error:
             for problem in error.problems:
                 self.log.error("certificates not reloaded: {problem}", problem=str(problem))
