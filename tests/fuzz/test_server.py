@@ -6,6 +6,7 @@ never came is left behind.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ from mailserver.server.lmtp.protocol import LmtpConnection
 from mailserver.server.lmtp.session import LmtpSettings
 from tests.fuzz.mutation import Mutator
 from tests.fuzz.target import untraced
-from tests.fuzz.targets import imap, lmtp
+from tests.fuzz.targets import imap, lmtp, pop3
+from tests.server.pop3.harness import Client as Pop3Client
+from tests.server.pop3.harness import plain, services
 from tests.server.rig import MAIL, Client, Rig, Transport, rig
 
 INPUTS = 150
@@ -280,3 +283,82 @@ def test_lmtp(server: Rig, errors: list[str], state: str) -> None:
 def test_lmtp_for_long(server: Rig, errors: list[str], state: str) -> None:
     """R7"""
     fuzz_lmtp(server, state, INPUTS_FOR_LONG, errors)
+
+
+# -- POP3 --------------------------------------------------------------------------------
+
+LOGIN = b"USER ann@example.org\r\nPASS secret\r\n"
+POP3_STATES: dict[str, bytes] = {
+    "greeted": b"",
+    "after USER": b"USER ann@example.org\r\n",
+    "in AUTH PLAIN": b"AUTH PLAIN\r\n",
+    "in AUTH SCRAM-SHA-256": b"AUTH SCRAM-SHA-256\r\n",
+    "after UTF8 and LANG": b"UTF8\r\nLANG de\r\n",
+    "transaction": LOGIN,
+    "with marks": LOGIN + b"DELE 1\r\nDELE 3\r\n",
+    "with output that is not taken": LOGIN,
+}
+POP3_WORDS = (
+    *pop3.WORDS, LOGIN, b"\r\n", b"\n", b"*\r\n", b"STLS\r\n", b"CAPA\r\n", b"UTF8\r\n",
+    b"RETR 2\r\n", b"TOP 1 5\r\n", b"LIST\r\n", b"UIDL\r\n", b"RSET\r\n", plain().encode(),
+    b"n,,n=ann@example.org,r=abc",
+)  # fmt: skip
+
+
+def fuzz_pop3(server: Rig, state: str, inputs: int, errors: list[str]) -> None:
+    source = random.Random(f"{state} {inputs}")
+    corpus = [line + b"\r\n" for line in pop3.commands() if line.upper() != b"QUIT"]
+    mutator = Mutator(source, corpus, POP3_WORDS)
+    shared = services(server, set_seen=True)
+    for _ in range(inputs):
+        server.loop.advance(700)  # failed logins of the input before are forgotten
+        client = Pop3Client(server, shared)
+        connection = client.connection
+
+        def is_busy(connection: Any = connection) -> bool:
+            return connection.is_open and connection._is_busy and not connection.is_full
+
+        client.send(POP3_STATES[state])
+        settle(server, is_busy)
+        assert (connection.account != "") == (LOGIN in POP3_STATES[state])
+        if "not taken" in state:
+            client.transport.fill()
+        octets = b"".join(mutator.next() for _ in range(source.randint(1, 4)))
+        # Nothing may leave the mailbox, so that all inputs find it alike.
+        octets = re.sub(rb"(?i)quit", b"quot", octets)
+        for packet in packets(source, octets):
+            client.send(packet)
+            settle(server, is_busy)
+        if "not taken" in state and not client.transport.is_closed:
+            client.transport.empty()
+            settle(server, is_busy)
+        client.transport.clear()
+        client.send(b"\r\n*\r\n\r\nNOOP\r\n")
+        settle(server, is_busy)
+        answer = client.transport.value()
+        assert b"internal error" not in answer and b"innerer Fehler" not in answer, octets
+        assert errors == [], octets
+        if not client.is_closed:
+            assert answer.endswith(b"\r\n"), octets
+            client.transport.lose()
+        settle(server, is_busy)
+        assert server.monitor.live == [], octets
+        assert errors == [], octets
+    client = Pop3Client(server, shared).login()
+    assert client.ok("STAT").startswith("3 "), "what was marked is there (T42)"
+    client.transport.lose()
+    server.settle()
+
+
+@pytest.mark.parametrize("state", POP3_STATES)
+def test_pop3(server: Rig, errors: list[str], state: str) -> None:
+    """R7, T42, T51."""
+    with untraced():
+        fuzz_pop3(server, state, INPUTS, errors)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("state", POP3_STATES)
+def test_pop3_for_long(server: Rig, errors: list[str], state: str) -> None:
+    """R7"""
+    fuzz_pop3(server, state, INPUTS_FOR_LONG, errors)

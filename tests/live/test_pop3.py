@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import imaplib
+import os
 import poplib
 import socket
 import ssl
@@ -177,3 +179,51 @@ def test_a_name_said_in_clear_is_void_after_stls(
     with pytest.raises(poplib.error_proto, match="say USER first"):
         client.pass_(password)
     client.quit()
+
+
+def resident(pid: int) -> int:
+    """Octets of memory that a process holds now."""
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_large_message_to_a_slow_reader_costs_no_memory(
+    server: Server, new_account: Callable[[], tuple[str, str]], tmp_path: Path
+) -> None:
+    """T52: 64 MB, with dots to be stuffed, of which a client takes little at a time."""
+    name, password = new_account()
+    file = tmp_path / "large.eml"
+    line = b".a line that begins with a dot, to be stuffed, and is as long as lines of mail are\r\n"
+    file.write_bytes(b"Subject: large\r\n\r\n" + line * (63 * 2**20 // len(line)))
+    server.mailctl("import", name, str(file))
+    pid = int(server.info["pid"])
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        plain.settimeout(20)
+        plain.connect((server.host, server.port("pop3")))
+        stream = plain.makefile("rb", buffering=16384)
+        plain.sendall(f"USER {name}\r\nPASS {password}\r\nRETR 1\r\n".encode())
+        assert all(stream.readline().startswith(b"+OK ") for _ in range(3))
+        before = resident(pid)
+        answer = stream.readline()
+        assert answer == b"+OK %d octets\r\n" % file.stat().st_size
+        got, most = 0, 0
+        digest = hashlib.sha256()
+        while got < 16 * 2**20:
+            octets = stream.read(16384)
+            digest.update(octets)
+            got += len(octets)
+            most = max(most, resident(pid) - before)
+        assert most < 4 * 2**20, "what the client has not taken stays where it is"
+        stuffed = file.read_bytes().replace(b"\r\n.", b"\r\n..")
+        assert digest.digest() == hashlib.sha256(stuffed[:got]).digest()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
+        while got < len(stuffed):
+            octets = stream.read(min(2**18, len(stuffed) - got))
+            digest.update(octets)
+            got += len(octets)
+        assert digest.digest() == hashlib.sha256(stuffed).digest()
+        assert stream.readline() == b".\r\n"
+        assert resident(pid) - before < 8 * 2**20
+        plain.sendall(b"QUIT\r\n")
+        assert stream.readline().startswith(b"+OK ")

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet.task import Clock
 
 from mailserver.cli.account import _read_accounts
-from mailserver.cli.archives import eml, maildir, mbox
+from mailserver.cli.archives import eml, maildir, mbox, unique_ids
 from mailserver.cli.archives.message import ArchivedMessage, ArchiveError
 from mailserver.errors import MailError
 from mailserver.events.hub import _Client, _Server, decode, encode
@@ -45,6 +45,21 @@ def check_message(one: ArchivedMessage) -> None:
     flag_list(one.flags)  # it can be told to a client
     if one.date is not None:
         assert abs(one.date.seconds) < 1 << 40 and abs(one.date.zone) <= 1439
+
+
+def check_unique_ids(octets: bytes) -> None:
+    """Names of POP3, whichever file of another server holds the octets."""
+    for file in ("dovecot-uidlist", "courierpop3dsizelist"):
+        folder = scratch() / file
+        folder.mkdir(exist_ok=True)
+        (folder / file).write_bytes(octets)
+        for format_ in (unique_ids.DOVECOT_DEFAULT, "%u.%Uf%%%4g"):
+            for name in unique_ids.of_maildir(folder, format_).values():
+                assert 0 < len(name) <= 70 and all("!" <= c <= "~" for c in name)
+    named = unique_ids.of_header(octets)
+    assert named is None or 0 < len(named) <= 70
+    with contextlib.suppress(unique_ids.FormatError):
+        unique_ids.check_format(octets.decode("utf-8", "replace"))
 
 
 def check_mbox(octets: bytes) -> None:
@@ -224,6 +239,16 @@ TARGETS = (
             b"1:2,RTDP\0&AOk-.x\0\0" + message(1)[:500], b"x\0\0000 (\n1 \\Seen\n25 a b\n\0y",
         ],
         (b"\0", b":2,", b".", b"&", b"0 ", b"\n25 ", b"abcz", "é".encode()),
+    ),
+    Target(
+        "unique_ids",
+        check_unique_ids,
+        lambda: [
+            b"3 V1275660208 N25 G3085\n25006 :1276528487.M3P9.host,S=1355:2,S\n25021 P4e S1 :b\n",
+            b"1 1275660208 4\n1 1276528487.host:2,S\n3 1276528489.host\n",
+            b"/3 12 1275660208\na 40 9:1275660208:0\nb:2,S 40 0:0:1\n", b"/1 12\na 40 9\n",
+        ],
+        (b"3 V1", b"1 1", b"/3 12 1", b" :", b" P", b" G", b" S1 ", b":2,", b"\n", b"9", b":"),
     ),
     Target("eml", check_eml, lambda: [message(seed)[:1500] for seed in range(4)], (b"Date: ",)),
     Target(

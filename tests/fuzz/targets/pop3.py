@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from mailserver.mime.newlines import normalised
+from mailserver.mime.surrogate import ascii_header
 from mailserver.wire.lmtp.reader import DATA_END, NEED_DATA, DataPart, LmtpReader
 from mailserver.wire.pop3.commands import SyntaxFault
 from mailserver.wire.pop3.grammar import parse_command
@@ -44,18 +45,44 @@ def check_stuffing(octets: bytes) -> None:
         assert message.startswith(head) and head.count(b"\n") + missing == count
 
 
+WORDS = (
+    b"USER ", b"PASS ", b"TOP ", b"AUTH ", b"APOP ", b"LANG ", b" ", b"=", b"PLAIN", b"-",
+)  # fmt: skip
+
+
+def commands() -> list[bytes]:
+    return [
+        b"USER ann@example.org", b"PASS sec ret ", b"STAT", b"LIST", b"LIST 1", b"RETR 2",
+        b"DELE 3", b"NOOP", b"RSET", b"TOP 1 10", b"UIDL", b"UIDL 1", b"QUIT", b"CAPA",
+        b"STLS", b"AUTH", b"AUTH PLAIN AGEAYg==", b"auth login", "USER jörg".encode(), b"",
+        b"APOP mrose c4c9334bac560ecc979e58001b3e22fb", b"UTF8", b"LANG", b"LANG de-AT",
+        b"LANG *", b"LAST",
+    ]  # fmt: skip
+
+
+def check_surrogate(octets: bytes) -> None:
+    """Whatever a header holds, it can be told to a client that knows only ASCII (T57)."""
+    header = normalised(octets)
+    made = ascii_header(header)
+    assert made.isascii()
+    assert len(made) <= 40 * len(header) + 100
+    if header.isascii():
+        assert made == header
+    assert ascii_header(made) == made
+
+
 TARGETS = (
+    Target("pop3_commands", check_command, commands, WORDS),
     Target(
-        "pop3_commands",
-        check_command,
+        "pop3_surrogate",
+        check_surrogate,
         lambda: [
-            b"USER ann@example.org", b"PASS sec ret ", b"STAT", b"LIST", b"LIST 1", b"RETR 2",
-            b"DELE 3", b"NOOP", b"RSET", b"TOP 1 10", b"UIDL", b"UIDL 1", b"QUIT", b"CAPA",
-            b"STLS", b"AUTH", b"AUTH PLAIN AGEAYg==", b"auth login", "USER jörg".encode(), b"",
-            b"APOP mrose c4c9334bac560ecc979e58001b3e22fb", b"UTF8", b"LANG", b"LANG de-AT",
-            b"LANG *", b"LAST",
+            'From: Jörg <jörg@x.org>, "a, b" <c@d>\r\nSubject: Grüße\r\n\r\n'.encode(),
+            'To: Ä: ö@x, a@b;, c@d\r\nContent-Type: a/b; name="ü"; x=y\r\n'.encode(),
+            b"Subject: \xfc =?utf-8?q?x?=\r\n y\r\nX: \xff\r\n\r\n",
         ],
-        (b"USER ", b"PASS ", b"TOP ", b"AUTH ", b"APOP ", b"LANG ", b" ", b"=", b"PLAIN", b"-"),
+        ("ü".encode(), b"\xff", b"<", b">", b"@", b",", b":", b";", b'"', b"\r\n ", b"Subject: ",
+         b"To: ", b"Content-Type: ", b"(", b")", b"=?utf-8?q?x?="),
     ),
     Target(
         "pop3_stuffing",
