@@ -7,7 +7,7 @@ from typing import Final
 
 from OpenSSL import SSL
 
-from mailserver.service.kinds import PATH, PATHS, Kind, choice, choices, duration
+from mailserver.service.kinds import PATH, PATHS, TEXT, Kind, choice, choices, duration
 from mailserver.service.options.option import RELOAD, Option, Rows
 from mailserver.service.tls.clients import RULES
 from mailserver.service.tls.server import CIPHERS, OFF, OPTIONAL, REQUIRED
@@ -15,8 +15,8 @@ from mailserver.service.tls.server import CIPHERS, OFF, OPTIONAL, REQUIRED
 OPTIONS = Rows()
 
 
-def _ciphers(value: object, _: Path) -> str:
-    text = str(value)
+def _ciphers(value: object, base: Path) -> str:
+    text = TEXT.parse(value, base)  # OpenSSL itself takes control characters
     try:
         SSL.Context(SSL.TLS_SERVER_METHOD).set_cipher_list(text.encode("ascii"))
     except (SSL.Error, UnicodeEncodeError):

@@ -19,7 +19,7 @@ from mailserver.mime.headers import (
 )
 from mailserver.mime.newlines import Newlines, normalised
 from mailserver.mime.sections import SectionIndex, SectionKind, index_header, select_fields
-from mailserver.mime.structure import parse
+from mailserver.mime.structure import MAX_FIELDS, parse
 from mailserver.mime.subjects import base_subject, casemap
 from mailserver.mime.text import file_name, fold, html_text, part_text, search_text
 from mailserver.mime.words import decode_parameter, decode_words, encode_words
@@ -44,7 +44,8 @@ def check_describe(octets: bytes) -> None:
     check_sections(mail, description)
     check_fields(mail, description)
     prefix = b"Return-Path: <a@b>\r\nReceived: from x\r\n\tby y\r\n"
-    assert prefixed(description, prefix) == describe(prefix + mail)
+    if mail.count(b"\n", 0, description.header_size) < MAX_FIELDS - 3:  # as `prefixed` says
+        assert prefixed(description, prefix) == describe(prefix + mail)
     texts = (
         description.base_subject, description.from_mailbox, description.from_display,
         description.to_mailbox, description.to_display, description.cc_mailbox,
