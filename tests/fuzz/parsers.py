@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import files, imap, lmtp, mime, names, pop3, proxy, sasl
+from tests.fuzz.targets import files, imap, lmtp, mime, names, pop3, proxy, sasl, sources
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for module in (imap, lmtp, pop3, proxy, sasl, mime, names, files)
+    for module in (imap, lmtp, pop3, proxy, sasl, sources, mime, names, files)
     for target in module.TARGETS
 }
 """Name to target."""
