@@ -145,6 +145,17 @@ def test_openssl_verifies_the_chain(site: Site, service: str) -> None:
     assert "CN = rsa" in s_client(site, service, "-tls1_2", "-cipher", "aRSA")
 
 
+@pytest.mark.parametrize("service", ["imaps", "pop3", "lmtp"])
+def test_a_client_that_means_another_protocol_is_refused(site: Site, service: str) -> None:
+    """RFC 7301 §3.2: with the alert that says so, and a line in the log."""
+    seen = len(site.process.log)
+    assert "no application protocol" in s_client(site, service, "-alpn", "h2,http/1.1")
+    reason = "reason=the client offers no protocol of ours"
+    until(partial(_says, site.process.log, seen, reason), "the line with the reason")
+    meant = service.removesuffix("s")
+    assert f"ALPN protocol: {meant}" in s_client(site, service, "-alpn", meant)
+
+
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 def test_openssl_resumes(site: Site, tmp_path: Path, version: str) -> None:
     kept = str(tmp_path / "session")

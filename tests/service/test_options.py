@@ -165,7 +165,7 @@ ELSEWHERE = {
     o.local.LOG_FORMAT: "test_logging",
     o.tls.CERTIFICATE: "test_tls",
     o.tls.KEY: "test_tls",
-    o.tls.CHECK_INTERVAL: "test_tls_reload",
+    o.tls.CHECK_INTERVAL: "live/test_tls: changes are seen at once",
     o.tls.CLIENT_AUTHORITIES: "test_tls_clients",
     o.tls.CLIENT_REVOKED: "test_tls_clients",
     o.tls.CLIENT_MAP: "test_tls_clients",
