@@ -140,7 +140,7 @@ def prefixed(description: Description, prefix: bytes) -> Description:
         size=description.size + len(prefix),
         header_size=description.header_size + len(prefix),
         sections=shift_sections(description.sections, len(prefix)),
-        header_index=prefix_header_index(prefix, description.header_index),
+        header_index=prefix_header_index(fields, len(prefix), description.header_index),
     )
 
 

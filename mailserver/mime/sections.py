@@ -254,11 +254,14 @@ def select_fields(header: bytes, index: bytes, names: frozenset[bytes], negate: 
     return b"".join(chosen)
 
 
-def prefix_header_index(prefix: bytes, index: bytes) -> bytes:
-    """The packed index after whole fields were put before the header."""
-    fields = split_fields(prefix, MAX_FIELDS)
+def prefix_header_index(fields: list[Field], octets: int, index: bytes) -> bytes:
+    """The packed index after whole fields were put before the header.
+
+    Args:
+        fields: of `split_fields` of what was put there, `octets` long.
+    """
     names, offsets = _unpacked(index)
-    shifted = [offset + len(prefix) for offset in offsets]
+    shifted = [offset + octets for offset in offsets]
     if names and names[0] == _CONTINUATION:
         names, shifted = names[1:], shifted[1:]
     return _packed(
