@@ -115,7 +115,7 @@ class Adoption:
         try:
             entry = await source.find(account.name)
         except MailError as error:
-            if error.kind is not ErrorKind.UNAVAILABLE:
+            if error.kind not in (ErrorKind.UNAVAILABLE, ErrorKind.TOO_MANY):
                 raise
             return account  # what it said last holds
         if entry is not None and _is_same(account, source.label, entry):

@@ -180,6 +180,8 @@ def test_ldap_says_quota_host_and_status(site: Site) -> None:
     assert shown["mail_host"] == "store1.example.org"
     assert (shown["storage_limit"], shown["message_limit"]) == (5000, 2)
     assert "[CONTACTADMIN]" in site.refusal("gone@example.org", PASSWORD)
+    set_here = site.mailctl("account", "set", "lena@example.org", "--quota", "1GiB")
+    assert "storage limit: ldap says otherwise" in set_here
     site.slapd.modify("lena", "changetype: modify", "replace: mailMsgQuota", "mailMsgQuota: 9")
     site.logs_in("lena@example.org", PASSWORD)
     assert site.deliver("lena@example.org")[0] == 250
