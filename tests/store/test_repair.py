@@ -16,8 +16,15 @@ import pytest
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Account
-from mailserver.store.maintenance.repair import RECOVERED, Repaired, repair_account
+from mailserver.store.maintenance.pages import tables
+from mailserver.store.maintenance.repair import (
+    _KEPT_AS_READ,
+    RECOVERED,
+    Repaired,
+    repair_account,
+)
 from mailserver.store.maintenance.verify import Severity, is_sound, verify_account
+from mailserver.store.sqlite import schema_steps, statements
 from tests.contract.rig import flags_of
 from tests.store import damage
 from tests.store.damage import ANN, BOB, Stored, database, directory, flip
@@ -302,6 +309,18 @@ def test_without_the_other_half_another_accounts_database_is_only_refused(data: 
     assert refused.value.kind is ErrorKind.CORRUPT and BOB.id in refused.value.text
     assert database(data).read_bytes() == before
     assert seen_through_the_store(data) == {}
+
+
+def test_no_table_is_forgotten() -> None:
+    """Each is copied as it was read, or made anew from what was."""
+    steps = (statement for script in schema_steps() for statement in statements(script))
+    made = {name for name, table in tables(list(steps)).items() if table.columns}
+    anew = {
+        "schema", "account", "quota_root", "mailbox", "name_history", "keyword", "message",
+        "octets", "place",
+    }  # fmt: skip
+    forgotten = {"tombstone", "snapshot"}  # clients look at everything; only for speed
+    assert made == {*_KEPT_AS_READ, *anew, *forgotten}
 
 
 def test_an_account_in_use_is_refused(data: Path) -> None:
