@@ -61,7 +61,7 @@ REMOVE_PLACE = "DELETE FROM place WHERE mailbox = ? AND uid = ?"
 MESSAGES_OF = "SELECT message, count(*) FROM place WHERE mailbox = ? GROUP BY message"
 
 MORE_PLACES = "UPDATE message SET places = places + ? WHERE id = ?"
-UNPLACED = "SELECT places, digest FROM message WHERE id = ?"
+UNPLACED = "SELECT id, places, digest FROM message WHERE id IN (SELECT value FROM json_each(?))"
 REMOVE_MESSAGE = "DELETE FROM message WHERE id = ?"
 REMOVE_OCTETS = "DELETE FROM octets WHERE message = ?"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -287,35 +288,33 @@ def take_out(
     return modseq
 
 
-def release(transaction: Transaction, places: Iterable[tuple[int, int]] | Counter[int]) -> None:
+def release(transaction: Transaction, places: Mapping[int, int]) -> None:
     """Take places from messages; remove those that have none left, with their octets.
 
     Args:
-        places: (message, number of places it loses) pairs, or a Counter of them.
+        places: message → number of places it loses.
     """
     connection = transaction.connection
-    for message, lost in places.items() if isinstance(places, Counter) else places:
-        found = connection.row(sql.UNPLACED, (message,))
-        if found is None:
+    fewer: list[tuple[int, int]] = []
+    gone: list[tuple[int]] = []
+    for message, there, digest in connection.rows(sql.UNPLACED, (json.dumps(list(places)),)):
+        lost = places[message]
+        if there > lost:
+            fewer.append((-lost, message))
             continue
-        left, digest = found
-        if left > lost:
-            connection.run(sql.MORE_PLACES, (-lost, message))
-            continue
-        connection.run(sql.REMOVE_MESSAGE, (message,))
-        connection.run(sql.REMOVE_OCTETS, (message,))
-        transaction.left = True
+        gone.append((message,))
         if digest is not None:
             transaction.unused.append(digest)
+    connection.run_many(sql.MORE_PLACES, fewer)
+    connection.run_many(sql.REMOVE_MESSAGE, gone)
+    connection.run_many(sql.REMOVE_OCTETS, gone)
+    transaction.left = transaction.left or bool(gone)
 
 
 def empty(transaction: Transaction, mailbox: Mailbox) -> None:
     """Remove all that belongs to a mailbox, for its deletion."""
     connection = transaction.connection
-    release(
-        transaction,
-        [(row[0], row[1]) for row in connection.rows(sql.MESSAGES_OF, (mailbox.number,))],
-    )
+    release(transaction, dict(connection.rows(sql.MESSAGES_OF, (mailbox.number,))))
     quota.give_back(transaction, mailbox.quota_root, mailbox.size, mailbox.messages)
     for statement in mailbox_sql.FORGET:
         connection.run(statement, (mailbox.number,))
