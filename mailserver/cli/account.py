@@ -258,8 +258,11 @@ def set_(
         _end_sessions(context, changed, "this account has been disabled")
     if as_json:
         print_json(_plain(changed))
-    else:
-        click.echo(f"{changed.name} changed")
+        return
+    click.echo(f"{changed.name} changed")
+    for key, value in changes.items():
+        if key != "name" and getattr(changed, key) != value:
+            click.echo(f"{key.replace('_', ' ')}: {changed.source} says otherwise, and that holds")
 
 
 @account.command()
