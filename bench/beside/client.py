@@ -54,6 +54,44 @@ class Imap:
                     return b"".join(chunks)
 
 
+class Pop3:
+    """One POP3 connection, logged in."""
+
+    def __init__(self, peer: Peer, number: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", peer.pop3), timeout=300)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stream = self.socket.makefile("rb", buffering=1 << 18)
+        self._ok()
+        self.run(b"USER " + account(number).encode())
+        self.run(b"PASS " + PASSWORD.encode())
+
+    def run(self, command: bytes) -> bytes:
+        """Send a command that is answered on one line."""
+        self.socket.sendall(command + b"\r\n")
+        return self._ok()
+
+    def lines(self, *commands: bytes) -> int:
+        """Send commands at once that are answered on many lines; octets of all answers."""
+        self.socket.sendall(b"".join(command + b"\r\n" for command in commands))
+        octets = 0
+        for _command in commands:
+            self._ok()
+            while (line := self._stream.readline()) != b".\r\n":
+                octets += len(line)
+        return octets
+
+    def close(self) -> None:
+        """QUIT, and close."""
+        self.run(b"QUIT")
+        self._stream.close()
+        self.socket.close()
+
+    def _ok(self) -> bytes:
+        line = self._stream.readline()
+        assert line.startswith(b"+OK"), line
+        return line
+
+
 class Lmtp:
     """One LMTP connection."""
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
@@ -38,7 +38,10 @@ service.imap.plaintextmincipher = 0
 service.imap.maxsessions = 5000
 service.maxsessionsperaddress = 0
 service.maxsessionsperuser = 0
-service.pop.enable = false
+service.pop.address = "127.0.0.1"
+service.pop.port = {pop3}
+service.pop.enablesslport = false
+service.pop.plaintextmincipher = 0
 # Passwords that cost next to nothing to check, as Dovecot's in plain text here: what is
 # measured is the server.
 auth.argon2.time = 1
@@ -52,7 +55,7 @@ base_dir = {home}/run
 state_dir = {home}/state
 log_path = {home}/log
 listen = 127.0.0.1
-protocols = imap lmtp
+protocols = imap lmtp pop3
 ssl = no
 disable_plaintext_auth = no
 passdb {{
@@ -90,6 +93,15 @@ service imap-login {{
   process_min_avail = 2
   client_limit = 5000
 }}
+service pop3-login {{
+  inet_listener pop3 {{
+    port = {pop3}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+  service_count = 0
+}}
 service lmtp {{
   inet_listener lmtp {{
     address = 127.0.0.1
@@ -120,7 +132,7 @@ class Peer:
 
     Attributes:
         label: what the report calls it.
-        imap, lmtp: ports on loopback.
+        imap, lmtp, pop3: ports on loopback.
         pid: of the process that all others descend from.
         idlers: connections that the idle workload opens.
     """
@@ -128,6 +140,7 @@ class Peer:
     label: str
     imap: int
     lmtp: int
+    pop3: int
     pid: int
     idlers: int
 
@@ -140,9 +153,9 @@ def account(number: int) -> str:
 @contextmanager
 def ours(directory: Path) -> Iterator[Peer]:
     """This server, as twistd starts it."""
-    imap, lmtp = _free_ports()
+    imap, lmtp, pop3 = _free_ports()
     configuration = directory / "mailserver.toml"
-    configuration.write_text(_OURS.format(imap=imap, lmtp=lmtp))
+    configuration.write_text(_OURS.format(imap=imap, lmtp=lmtp, pop3=pop3))
     accounts = directory / "accounts.csv"
     rows = [f"{account(number)},{PASSWORD}" for number in range(ACCOUNTS)]
     accounts.write_text("\n".join(["name,password", *rows, ""]))
@@ -157,7 +170,7 @@ def ours(directory: Path) -> Iterator[Peer]:
         )
     try:
         _wait_for(imap, directory / "log")
-        yield Peer("this server", imap, lmtp, process.pid, 1000)
+        yield Peer("this server", imap, lmtp, pop3, process.pid, 1000)
     finally:
         process.terminate()
         process.wait(30)
@@ -166,7 +179,7 @@ def ours(directory: Path) -> Iterator[Peer]:
 @contextmanager
 def dovecot(directory: Path) -> Iterator[Peer]:
     """Debian's Dovecot; nothing of it outside of `directory` is touched."""
-    imap, lmtp = _free_ports()
+    imap, lmtp, pop3 = _free_ports()
     user = pwd.getpwnam("nobody")
     directory.chmod(0o755)
     for name in ("run", "state", "mail"):
@@ -176,7 +189,14 @@ def dovecot(directory: Path) -> Iterator[Peer]:
     (directory / "passwd").write_text("".join(lines))
     configuration = directory / "dovecot.conf"
     configuration.write_text(
-        _DOVECOT.format(home=directory, imap=imap, lmtp=lmtp, user=user.pw_uid, group=user.pw_gid)
+        _DOVECOT.format(
+            home=directory,
+            imap=imap,
+            lmtp=lmtp,
+            pop3=pop3,
+            user=user.pw_uid,
+            group=user.pw_gid,
+        )
     )
     # In the foreground, so that it is a child of ours and ends with us.
     process = subprocess.Popen(
@@ -187,7 +207,7 @@ def dovecot(directory: Path) -> Iterator[Peer]:
         # Every process of an idler needs an inotify instance, of which a user has 128 unless
         # the machine was told otherwise; above it Dovecot polls.
         instances = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
-        yield Peer("Dovecot", imap, lmtp, process.pid, 1000 if instances > 1100 else 100)
+        yield Peer("Dovecot", imap, lmtp, pop3, process.pid, 1000 if instances > 1100 else 100)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
@@ -196,17 +216,18 @@ def dovecot(directory: Path) -> Iterator[Peer]:
 def can_compare() -> str:
     """Empty if Dovecot can be started here, else what is missing."""
     if shutil.which("dovecot") is None:
-        return "dovecot is not installed (dovecot-imapd, dovecot-lmtpd)"
+        return "dovecot is not installed (dovecot-imapd, dovecot-lmtpd, dovecot-pop3d)"
     if os.getuid() != 0:
         return "Dovecot's master needs root"
     return ""
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
+def _free_ports() -> tuple[int, ...]:
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return tuple(one.getsockname()[1] for one in held)
 
 
 def _wait_for(port: int, log: Path) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from bench.beside.client import Imap, Lmtp
+from bench.beside.client import Imap, Lmtp, Pop3
 from bench.beside.servers import Peer, memory
 from tests.mailgen import message
 
@@ -228,6 +228,51 @@ def delivering(peer: Peer) -> Figures:
     return figures
 
 
+MAILDROP = 990
+"""Number of the account whose INBOX POP3 reads."""
+
+
+def taking(peer: Peer) -> Figures:
+    """POP3 on an INBOX of 1,000 messages, as a client that leaves them there works."""
+    client = Imap(peer, MAILDROP)
+    there = client.run(b"SELECT INBOX").count(b"* 1000 EXISTS")
+    for seed in range(0 if there else DIFFERENT):
+        client.append(b"INBOX", message(seed))
+    client.close()
+    Pop3(peer, MAILDROP).close()  # what a first look at new mail costs is not a login's
+
+    def look() -> None:
+        pop3 = Pop3(peer, MAILDROP)
+        pop3.run(b"STAT")
+        pop3.lines(b"UIDL", b"LIST")
+        pop3.close()
+
+    numbers = range(1, DIFFERENT + 1)
+    pop3 = Pop3(peer, MAILDROP)
+    figures = {
+        "POP3 login, STAT, UIDL, LIST, QUIT; 1,000": timed(look, 30),
+        "POP3 RETR of 1,000, one by one": timed(
+            lambda: [pop3.lines(b"RETR %d" % number) for number in numbers], 3
+        ),
+        "POP3 RETR of 1,000, pipelined": timed(
+            lambda: pop3.lines(*(b"RETR %d" % number for number in numbers)), 3
+        ),
+        "POP3 TOP of 1,000, one by one": timed(
+            lambda: [pop3.lines(b"TOP %d 0" % number) for number in numbers], 3
+        ),
+    }
+    pop3.close()
+    client = Imap(peer, MAILDROP + 1)
+    for seed in range(200):
+        client.append(b"INBOX", message(seed))
+    client.close()
+    pop3 = Pop3(peer, MAILDROP + 1)
+    for number in range(1, 201):
+        pop3.run(b"DELE %d" % number)
+    figures["POP3 QUIT that removes 200"] = timed(pop3.close)
+    return figures
+
+
 def idling(peer: Peer) -> Figures:
     """Idlers, each on an INBOX of its own; deliveries to some, one after the other.
 
@@ -320,7 +365,7 @@ def growing(peer: Peer) -> Figures:
 
 
 WORKLOADS: tuple[Callable[[Peer], Figures], ...] = (
-    idling, connections, selecting, fetching, searching, changing, delivering, growing,
+    idling, connections, selecting, fetching, searching, changing, delivering, taking, growing,
 )  # fmt: skip
 
 PER_SECOND = ("login", "APPEND", "LMTP 8 KB")
