@@ -3,6 +3,7 @@
 # make test-long   also those that take minutes
 # make crash       kills, power cuts, bad disks and clocks, at full size; as root, for mounting
 # make fuzz        every parser with a million inputs (N=1000), and what hostile mail costs
+# make stress      floods, silence, slowness and guessing at full size; fifteen minutes
 # make check       ruff, mypy, who imports whom, citations
 # make format      what ruff can put right by itself
 # make bench       repeatable measurements
@@ -19,7 +20,7 @@ EXTRAS ?= test
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test test-long crash fuzz check format bench clean
+.PHONY: run test test-long crash fuzz stress check format bench clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/mailctl demo
@@ -39,6 +40,9 @@ fuzz: $(VENV)/installed-test
 	@mkdir -p build
 	$(BIN)/python -m tests.fuzz --hostile --json build/hostile.json
 	$(BIN)/python -m tests.fuzz -n $(N) --json build/fuzz.json $(ARGS)
+
+stress: $(VENV)/installed-test
+	$(BIN)/python -m tests.stress --json build/stress.json $(ARGS)
 
 check: $(VENV)/installed-check
 	$(BIN)/ruff check .

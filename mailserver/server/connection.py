@@ -52,6 +52,10 @@ JOIN_UP_TO = 32768
 CLOSE_TIMEOUT = 30.0
 """Seconds that a client has to take the last octets after we have closed."""
 
+REST_TIMEOUT = 5.0
+"""Seconds that a client has, when it is to be disconnected, to take the rest of a response
+that it is amid: only then can it be told goodbye (R18)."""
+
 HANDSHAKE_TIMEOUT = 30.0
 """Seconds that a client has for the handshake of TLS."""
 

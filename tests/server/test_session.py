@@ -21,7 +21,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.acl import Right
 from mailserver.model.ids import MailboxRef
-from mailserver.server.connection import Connection, Disconnected, escaped
+from mailserver.server.connection import REST_TIMEOUT, Connection, Disconnected, escaped
 from mailserver.server.imap.commands import MODULES
 from mailserver.server.imap.protocol import ImapConnection
 from mailserver.server.imap.registry import ANY, CommandSpec, Registry
@@ -412,8 +412,34 @@ def test_who_does_not_read_amid_a_literal_is_cut_off_without_a_word(server: Rig)
     say(client, b"a POUR")
     client.take()
     assert stop(client) == b""
-    assert client.is_closed
+    assert not client.is_closed
+    server.loop.advance(REST_TIMEOUT)
+    server.settle()
+    assert client.is_closed and client.take() == b""
     assert client.connection.session.view is None
+
+
+def test_who_reads_on_amid_a_literal_is_told_goodbye(server: Rig) -> None:
+    """R18."""
+    client = server.client(mailbox="INBOX")
+
+    async def pour(session: Session, command: commands.Noop) -> None:
+        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        session.connection.flush()
+        client.transport.fill()
+        await session.drained()
+        session.send([b"67890)\r\n"])
+
+    with_commands(server, CommandSpec(b"POUR", parse_noop, pour, ANY))
+    client.connection.services = server.services
+    say(client, b"a POUR")
+    client.take()
+    assert stop(client) == b""
+    server.loop.advance(REST_TIMEOUT - 1)
+    client.transport.empty()
+    server.settle()
+    assert client.take() == b"67890)\r\na OK POUR completed\r\n" + BYE
+    assert client.is_closed
 
 
 def test_too_many_connections_are_told_so(server: Rig) -> None:

@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.server.connection import Connection, Disconnected
+from mailserver.server.connection import CLOSE, REST_TIMEOUT, Connection, Disconnected
 from mailserver.server.imap.registry import NOT_AUTHENTICATED, CommandSpec, States
 from mailserver.server.imap.session import Services, Session
 from mailserver.server.imap.status import CHARSETS, CODES, bad, no, refusal
@@ -114,7 +114,7 @@ class ImapConnection(Connection):
             return
         self._farewell = reason
         if self.in_response and self.is_full:  # amid a literal that may never be taken
-            self.abort()
+            self.set_deadline(CLOSE, REST_TIMEOUT)
 
     def closed(self) -> None:
         if not self._running:

@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind
-from mailserver.server.connection import Connection, Disconnected
+from mailserver.server.connection import CLOSE, REST_TIMEOUT, Connection, Disconnected
 from mailserver.server.pop3.session import Pop3Session, Services, State
 from mailserver.server.pop3.status import CODES
 from mailserver.wire.lines import TOO_LONG, LineBuffer
@@ -65,10 +65,10 @@ class Pop3Connection(Connection):
         running command has been answered (R18)."""
         if self._input is not None:
             self.say_goodbye(reason)
-        elif self.is_full:  # amid a reply that may never be taken
-            self.abort()
-        else:
-            self._goodbye = reason
+            return
+        self._goodbye = reason
+        if self.is_full:  # amid a reply that may never be taken
+            self.set_deadline(CLOSE, REST_TIMEOUT)
 
     def logged_in(self, account: str) -> bool:
         if not super().logged_in(account):
