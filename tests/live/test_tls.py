@@ -195,7 +195,7 @@ def test_sslscan_finds_nothing_old_or_weak(site: Site, service: str) -> None:
 def test_a_delivery_over_the_tls_port(site: Site) -> None:
     """The trace says that TLS was spoken (RFC 3848)."""
     with socket.create_connection((DIRECT, site.port("lmtps")), timeout=20) as plain:
-        lmtp = smtplib.LMTP()
+        lmtp = smtplib.LMTP(timeout=30)
         lmtp.sock = site.trust().wrap_socket(plain, server_hostname="localhost")
         assert lmtp.getreply()[0] == 220
         lmtp.sendmail("s@example.org", [NAME], b"Subject: over lmtps\r\n\r\nhi\r\n")

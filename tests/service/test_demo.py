@@ -100,7 +100,7 @@ def test_start_use_and_start_again(tmp_path: Path) -> None:
         client.select("Junk")
         client.store("1:*", "+FLAGS", "\\Deleted")
         client.expunge()
-    with smtplib.LMTP("127.0.0.1", state["services"]["lmtp"]) as lmtp:
+    with smtplib.LMTP("127.0.0.1", state["services"]["lmtp"], timeout=30) as lmtp:
         lmtp.sendmail("s@example.org", [name], b"Subject: new\r\n\r\n")
     assert running.end() == 0
     assert not (data / "demo.json").exists()

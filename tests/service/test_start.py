@@ -186,7 +186,7 @@ def test_unix_socket(start: Start, config: Path) -> None:
     process = start()
     path = config.parent / "lmtp.socket"
     assert path.stat().st_mode & 0o777 == 0o660
-    with smtplib.LMTP(str(path)) as lmtp:
+    with smtplib.LMTP(str(path), timeout=30) as lmtp:
         lmtp.sendmail("s@example.org", [NAME], MESSAGE)
     process.stop()
     assert not path.exists()
@@ -198,7 +198,7 @@ def test_a_socket_left_by_a_killed_server_is_replaced(start: Start, config: Path
     killed.wait()
     assert (config.parent / "lmtp.socket").exists()
     start()
-    with smtplib.LMTP(str(config.parent / "lmtp.socket")) as lmtp:
+    with smtplib.LMTP(str(config.parent / "lmtp.socket"), timeout=30) as lmtp:
         assert lmtp.noop()[0] == 250
 
 

@@ -113,7 +113,7 @@ class StartTls(TestCase):
         self.addCleanup(port.stopListening)
 
         def client() -> None:
-            with smtplib.LMTP(path) as lmtp:
+            with smtplib.LMTP(path, timeout=30) as lmtp:
                 lmtp.sendmail("s@example.org", ["a@example.org"], MESSAGE)
             [(_, message)] = self.store.delivered
             self.assertIn(b"(local socket)", message)
