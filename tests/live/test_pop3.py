@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import hashlib
 import imaplib
 import os
@@ -115,6 +117,30 @@ def test_curl(
     curl(*deletions[:-1])
     assert list(kept(server, account).values()) == sent[count // 2 :]
     assert curl("-X", "UIDL", base).split()[1::2] == names[count // 2 :]
+
+
+def test_a_client_that_takes_utf_8_gets_it(
+    server: Server, new_account: Callable[[], tuple[str, str]]
+) -> None:
+    """T57: another gets the header in ASCII, and sizes are right for both."""
+    account = new_account()
+    mail = "Subject: Grüße\r\nFrom: <jörg@example.org>\r\n\r\nText\r\n".encode()
+    fill(server, account, [mail])
+    for asked in (True, False):
+        client = poplib.POP3_SSL(
+            server.host, server.port("pop3s"), context=server.tls(), timeout=30
+        )
+        assert client.capa()["UTF8"] == ["USER"]
+        if asked:
+            client.utf8()
+        client.user(account[0])
+        client.pass_(account[1])
+        octets = b"".join(line + b"\r\n" for line in client.retr(1)[1])
+        assert client.stat() == (1, len(octets))
+        assert (octets == mail) == asked
+        assert octets.isascii() != asked
+        assert email.message_from_bytes(octets, policy=email.policy.default)["subject"] == "Grüße"
+        client.quit()
 
 
 def client_hello() -> bytes:

@@ -19,7 +19,7 @@ from enum import Flag, auto
 from hmac import compare_digest
 from itertools import islice
 from secrets import token_bytes
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 from twisted.internet.interfaces import IOpenSSLContextFactory, IReactorTime
@@ -29,29 +29,26 @@ from mailserver import __version__
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import (
     IAuthenticator,
-    IContent,
     IMaildropVisits,
     IMailStore,
     ISessionMonitor,
 )
-from mailserver.mime.surrogate import ascii_header
 from mailserver.model.ids import Principal
 from mailserver.model.secrets import PlainSecrets, SecretKind
 from mailserver.server.connection import Disconnected
 from mailserver.server.login import Door
+from mailserver.server.pop3.channel import Channel
 from mailserver.server.pop3.languages import DEFAULT, LANGUAGES, find_language
 from mailserver.server.pop3.maildrop import Maildrop, Oddities, open_maildrop
-from mailserver.server.pop3.settings import OE_NS_EOH, OUTLOOK_NO_NULS, Pop3Settings
+from mailserver.server.pop3.outgoing import Outgoing
+from mailserver.server.pop3.settings import OE_NS_EOH, Pop3Settings
 from mailserver.server.pop3.status import CODES
 from mailserver.wire import sasl
 from mailserver.wire.pop3 import commands as c
 from mailserver.wire.pop3.apop import apop_digest, apop_timestamp
 from mailserver.wire.pop3.grammar import parse_command
 from mailserver.wire.pop3.replies import END, Code, challenge, err, lines, ok
-from mailserver.wire.pop3.stuffing import DotStuffer, first_lines
 
-_PIECE: Final = 65536
-"""Octets of a message that are read and sent at once."""
 _LISTED: Final = 2000
 """Lines of a listing that are made at once."""
 
@@ -107,66 +104,6 @@ class Services:
     tls: IOpenSSLContextFactory | None = None
     visits: IMaildropVisits | None = None
     oddities: Oddities = attrs.Factory(Oddities)
-
-
-class Channel(Protocol):
-    """What a session may do with its connection.
-
-    Attributes:
-        address, service, status: as in `ISession`.
-        secure: TLS is on.
-    """
-
-    address: str
-    service: str
-    status: str
-    secure: bool
-
-    @property
-    def label(self) -> str:
-        """The session's name in the log."""
-
-    def peer_account(self) -> str:
-        """See `server.login.Peer`."""
-
-    def channel_bindings(self) -> Mapping[bytes, bytes]:
-        """See `server.login.Peer`."""
-
-    def send(self, octets: bytes) -> None:
-        """Queue octets; they go out joined, at the latest when a wait begins."""
-
-    async def drained(self) -> None:
-        """Wait until the client has taken enough of what was sent (T52)."""
-
-    async def turn(self) -> None:
-        """Let the reactor do other work if this connection has kept it for long."""
-
-    async def read_line(self, limit: int) -> bytes | None:
-        """Wait for the next line; None for one of more octets, which has been passed."""
-
-    def logged_in(self, account: str) -> bool:
-        """Count the session for the account; False if it is one too many.
-
-        Raises:
-            Disconnected: the client has left meanwhile.
-        """
-
-    def begin_tls(self, reply: bytes) -> None:
-        """Send the reply and begin the handshake.
-
-        Raises:
-            Disconnected: octets came after STLS; the client has been told, and none of
-                them is ever run (S1, T1).
-        """
-
-    def close(self) -> None:
-        """Close after what is queued was sent."""
-
-    def abort(self) -> None:
-        """Close at once."""
-
-    def note(self, text: str, **values: object) -> None:
-        """Log a line about this session; values are escaped and cut (S13)."""
 
 
 class Pop3Session:
@@ -380,14 +317,18 @@ class Pop3Session:
         """Open the maildrop of who has logged in (RFC 1939 §4)."""
         channel, services = self._channel, self._services
         self._visit(principal)
-        maildrop = await open_maildrop(
-            services.store,
-            principal,
-            services.oddities,
-            channel.turn,
-            ends_headers=self._ends_headers,
-            utf8=self._utf8,
-        )
+        try:
+            maildrop = await open_maildrop(
+                services.store,
+                principal,
+                services.oddities,
+                channel.turn,
+                ends_headers=OE_NS_EOH in self._settings.workarounds,
+                utf8=self._utf8,
+            )
+        except BaseException:
+            self.closed()  # others may come in
+            raise
         self._maildrop = maildrop
         if not channel.logged_in(principal.name):
             self.closed()
@@ -476,10 +417,6 @@ class Pop3Session:
         assert self._maildrop is not None
         return self._maildrop
 
-    @property
-    def _ends_headers(self) -> bool:
-        return OE_NS_EOH in self._settings.workarounds
-
     def _message(self, number: int) -> int:
         """Check that a message can be named.
 
@@ -532,96 +469,46 @@ class Pop3Session:
 
     async def _retr(self, command: c.Retr) -> None:
         number = self._message(command.number)
-        content = await self._drop.content(number)
-        if content is None:
-            self._gone()
-            return
+        in_ascii = not self._utf8 and self._drop.oddity(number).growth is not None
+        message = await self._opened(number, needs_header=in_ascii)
         try:
-            _check_end(content)
-            header_size = await self._surrogate_end(number)
-            stuffer = DotStuffer()
             self._begin("{octets} octets", octets=self._drop.size(number))
-            await self._send_header(stuffer, content, header_size)
-            await self._send_octets(stuffer, content, header_size, content.size)
-            self._end_line(stuffer)
-            if self._ends_headers and not self._drop.oddity(number).has_blank_line:
-                self._channel.send(b"\r\n")
+            await message.send()
             self._end()
         finally:
-            content.close()
+            message.content.close()
         self._retrieved.add(number)
         self._last = max(self._last, number)
 
-    async def _surrogate_end(self, number: int) -> int:
-        """Octets of the header that the client gets in ASCII instead of as it is kept; 0
-        for a header that it gets as it is (T57, RFC 6856 §2.1)."""
-        if self._utf8 or self._drop.oddity(number).growth is None:
-            return 0
-        return await self._drop.header_size(number) or 0
-
-    async def _send_header(self, stuffer: DotStuffer, content: IContent, size: int) -> None:
-        """Send a header, or its beginning, in ASCII."""
-        if size:
-            self._send_piece(stuffer, ascii_header(content.read(0, size)))
-            await self._channel.drained()
-            await self._channel.turn()
-
     async def _top(self, command: c.Top) -> None:
-        number = self._message(command.number)
-        header_size = await self._drop.header_size(number)
-        content = await self._drop.content(number)
-        if content is None or header_size is None:
-            self._gone()
-            return
+        message = await self._opened(self._message(command.number), needs_header=True)
         try:
-            _check_end(content)
             self._begin("the top of the message follows")
-            stuffer = DotStuffer()
-            in_ascii = await self._surrogate_end(number)
-            await self._send_header(stuffer, content, in_ascii)
-            await self._send_octets(stuffer, content, in_ascii, header_size)
-            if not self._drop.oddity(number).has_blank_line:
-                self._end_line(stuffer)
-                self._channel.send(b"\r\n")  # T44: always the header and an empty line
-            await self._send_lines(stuffer, content, header_size, command.lines)
-            self._end_line(stuffer)
+            await message.send_top(command.lines)
             self._end()
         finally:
-            content.close()
+            message.content.close()
 
-    async def _send_octets(
-        self, stuffer: DotStuffer, content: IContent, start: int, end: int
-    ) -> None:
-        """Send octets of a message, from an offset to another, no faster than they are
-        taken."""
-        for at in range(start, end, _PIECE):
-            self._send_piece(stuffer, content.read(at, min(at + _PIECE, end)))
-            await self._channel.drained()
-            await self._channel.turn()
+    async def _opened(self, number: int, *, needs_header: bool) -> Outgoing:
+        """Open a message that is to be sent, and see that all octets are there while that
+        can still be said.
 
-    async def _send_lines(
-        self, stuffer: DotStuffer, content: IContent, start: int, count: int
-    ) -> None:
-        """Send so many lines of a message from an offset, or all that there are."""
-        for at in range(start, content.size, _PIECE):
-            if not count:
-                return
-            piece, count = first_lines(content.read(at, at + _PIECE), count)
-            self._send_piece(stuffer, piece)
-            await self._channel.drained()
-            await self._channel.turn()
+        Args:
+            needs_header: where the header ends has to be known.
 
-    def _send_piece(self, stuffer: DotStuffer, octets: bytes) -> None:
-        if OUTLOOK_NO_NULS in self._settings.workarounds:
-            octets = octets.replace(b"\0", b"\x80")
-        self._channel.send(stuffer.stuff(octets))
-
-    def _end_line(self, stuffer: DotStuffer) -> None:
-        if not stuffer.is_at_line_start:
-            self._channel.send(stuffer.stuff(b"\r\n"))
-
-    def _gone(self) -> None:
-        self._err("another session has removed this message")
+        Raises:
+            _No: another session has removed it.
+            MailError: CORRUPT.
+        """
+        header_size = await self._drop.header_size(number) if needs_header else 0
+        content = await self._drop.content(number)
+        if content is None or header_size is None:
+            raise _No("another session has removed this message")
+        content.read(content.size - 1, content.size)
+        oddity = self._drop.oddity(number)
+        return Outgoing(
+            self._channel, content, header_size, oddity, self._settings.workarounds, self._utf8
+        )
 
     async def _dele(self, command: c.Dele) -> None:
         number = self._message(command.number)
@@ -664,15 +551,6 @@ class Pop3Session:
             self._err("{count} deleted messages not removed", Code.SYS_PERM, count=left)
         else:
             self._ok("bye, {count} messages removed", count=marked)
-
-
-def _check_end(content: IContent) -> None:
-    """See that all octets are there, while that can still be said.
-
-    Raises:
-        MailError: CORRUPT.
-    """
-    content.read(content.size - 1, content.size)
 
 
 _EVERYWHERE: Final = State.AUTHORIZATION | State.TRANSACTION

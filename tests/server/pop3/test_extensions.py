@@ -18,6 +18,7 @@ from mailserver.auth.checkers import IChecker, Kept
 from mailserver.auth.checkers.directory import DirectoryChecker
 from mailserver.auth.decoys import Decoys
 from mailserver.auth.throttle import Throttle
+from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IMaildropVisits
 from mailserver.model.ids import AccountId
 from mailserver.model.secrets import PlainSecret, PlainSecrets, SecretKind
@@ -255,6 +256,22 @@ def test_a_maildrop_can_be_for_one_session_alone(rig: Rig, connect: Connect) -> 
     third = connect().login()
     connect().login()
     assert third.ok("NOOP"), "without the option nobody is locked out"
+
+
+def test_who_could_not_open_the_maildrop_keeps_nobody_out(
+    rig: Rig, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(exclusive=True)
+    client.line()
+
+    async def down(*_: object, **__: object) -> None:
+        raise MailError(ErrorKind.UNAVAILABLE, "the store is down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "open_maildrop", down)
+        client.ok("USER ann@example.org")
+        assert client.say("PASS secret") == "-ERR [SYS/TEMP] the store is down"
+    connect(exclusive=True).login()
 
 
 def test_logins_come_not_too_soon_after_each_other(rig: Rig, connect: Connect) -> None:
