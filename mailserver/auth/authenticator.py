@@ -13,7 +13,7 @@ for the client (T40, S7):
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -111,30 +111,41 @@ class Authenticator:
         await self._turn(client)
         # All sources are asked, and a decoy is made, whoever knows the name: what this
         # costs tells nothing (S7).
-        found = [
-            (checker, await checker.secrets(client.name, kind, service))
-            for checker in self._checkers
-        ]
         decoy = self._decoys.secrets(client.name, kind)
-        for checker, kept in found:
+        found: list[tuple[IChecker, Kept]] = []
+        refusal: MailError | None = None
+        for checker in self._checkers:
+            try:
+                kept = await checker.secrets(client.name, kind, service)
+            except MailError as error:
+                refusal = error
+                continue
             if kept is not None:
-                return _Attempt(self, client, kept.secrets, checker, kept)
+                found.append((checker, kept))
+        if found:
+            checker, kept = found[0]
+            return _Attempt(self, client, kept.secrets, checker, kept)
+        if refusal is not None:
+            raise self._unavailable(client, refusal)
         return _Attempt(self, client, decoy)
 
     async def check_token(self, token: str, *, user: str, service: str, address: str) -> Principal:
         """Verify a bearer token; see `IAuthenticator`."""
         client = await self._client(user, service, address)
         await self._turn(client)
-        assert self.tokens is not None
+        tokens = self.tokens
+        if tokens is None:  # switched off a moment ago
+            raise MailError(ErrorKind.UNAVAILABLE, "tokens are not taken here")
         try:
-            name = await self.tokens.login_name(token)
+            name = await tokens.login_name(token)
         except TokenExpired as expired:  # not guessed: it was good once
             self._refused(client, expired.text)
             raise MailError(ErrorKind.AUTHENTICATION_FAILED, expired.text) from expired
         except MailError as error:
             if error.kind is ErrorKind.UNAVAILABLE:
                 self._refused(client, error.text)
-                raise
+                text = "tokens cannot be checked now; try again later"
+                raise MailError(ErrorKind.UNAVAILABLE, text) from error
             refusal = self._failed(client, error.text)
             raise MailError(error.kind, refusal.text) from error
         account = await self._find(await self._directory.login_name(name))
@@ -187,41 +198,27 @@ class Authenticator:
             await deferLater(self._clock, wait)
 
     async def _ask(self, client: _Client, password: str) -> Account | None:
-        """Ask one source after the other. One that cannot be asked locks nobody out whom
-        another knows; but where none says yes, nobody can say that the password is wrong.
-        """
         login = Login(client.name, password, counted_as(client.address), client.service)
-        refusal: MailError | None = None
-        silent: set[str] = set()
-        for checker in self._checkers:
-            try:
-                account = await checker.check(login)
-            except MailError as error:
-                if error.kind is ErrorKind.TOO_MANY:
-                    raise MailError(ErrorKind.UNAVAILABLE, error.text) from error
-                if error.kind is not ErrorKind.UNAVAILABLE:
-                    raise
-                refusal = error
-                silent.add(checker.label)
-                continue
-            if account is not None:
-                return account
-        if refusal is not None:
-            self._refused(client, refusal.text)
-            # Whose password only the silent source could check has not failed; of all others
-            # nobody must guess the faster for it.
-            account = await self._directory.account(client.name)
-            if account is None or account.source not in silent:
-                self._throttle.failed(client.address, client.name)
-            raise refusal
-        return None
+        try:
+            return await self._first(lambda checker: checker.check(login))
+        except MailError as error:
+            raise self._unavailable(client, error) from error
 
     async def _find(self, name: str) -> Account | None:
         """The account of a canonical login name, of the first source that knows it."""
+        return await self._first(lambda checker: checker.account(name))
+
+    async def _first(self, ask: Callable[[IChecker], Awaitable[Account | None]]) -> Account | None:
+        """Ask one source after the other. One that cannot be asked locks nobody out whom
+        another knows; but where none says yes, nobody can say no.
+
+        Raises:
+            MailError: UNAVAILABLE, TOO_MANY.
+        """
         refusal: MailError | None = None
         for checker in self._checkers:
             try:
-                account = await checker.account(name)
+                account = await ask(checker)
             except MailError as error:
                 if error.kind is not ErrorKind.UNAVAILABLE:
                     raise
@@ -232,6 +229,13 @@ class Authenticator:
         if refusal is not None:
             raise refusal
         return None
+
+    def _unavailable(self, client: _Client, error: MailError) -> MailError:
+        """Log that a source gave no answer; the refusal for it."""
+        self._refused(client, error.text)
+        if error.kind is ErrorKind.TOO_MANY:
+            return MailError(ErrorKind.UNAVAILABLE, error.text)
+        return error
 
     def _failed(self, client: _Client, reason: str) -> MailError:
         """Count a failure; the refusal is the same whatever was wrong (T40)."""
