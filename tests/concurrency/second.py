@@ -16,6 +16,7 @@ from twisted.internet import reactor
 from twisted.python import log
 
 from mailserver.events.hub import HubClient, HubServer
+from mailserver.service import wiring
 from mailserver.service.config import load
 from mailserver.service.installation import HUB_SOCKET, Installation
 from mailserver.service.wiring import Server
@@ -31,6 +32,7 @@ def main(config: str) -> None:
     os.umask(0o077)
     log.startLogging(sys.stdout, setStdout=False)  # type: ignore[no-untyped-call]
     Installation._open_hub = hear_others  # type: ignore[method-assign]
+    wiring.CONTROL_SOCKET = "control-second.socket"  # type: ignore[attr-defined,misc]
     the_reactor: Any = reactor
     server = Server(load(Path(config)), the_reactor)
     server.startService()
