@@ -14,6 +14,8 @@ string is a quoted string, so they fit every session, whatever it has enabled:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 from attrs import evolve
 
@@ -58,6 +60,9 @@ MAX_LANGUAGES = 20
 MAX_SORT_KEY = 1000
 """Characters kept of a sort key."""
 
+MAX_REMEMBERED = 200
+"""Octets of an address field that is remembered for the next message."""
+
 
 def describe(octets: Octets) -> Description:
     """Everything that is kept of a message beside its octets. Linear; reads no clock.
@@ -75,9 +80,9 @@ def describe(octets: Octets) -> Description:
     body, body_structure = _structures(buffer, parts)
     fields_end = header_end(buffer, 0, message.body)[0]
     sent = parse_date(message.fields.get(b"date", b""))
-    addresses = _Addresses(message)
-    first_from = addresses.first(b"from")
-    first_to = addresses.first(b"to")
+    addresses = _addresses(message)
+    sender = addresses.get(b"from", _NOBODY)
+    recipient = addresses.get(b"to", _NOBODY)
     ids = parse_message_ids(message.fields.get(b"message-id", b""))
     subject = message.fields.get(b"subject", b"")[:MAX_VALUE]
     return Description(
@@ -92,11 +97,11 @@ def describe(octets: Octets) -> Description:
         sent_seconds=sent.seconds if sent else None,
         sent_day=sent.day if sent else None,
         base_subject=_sort_key(base_subject(decode_words(subject))),
-        from_mailbox=_mailbox_key(first_from),
-        to_mailbox=_mailbox_key(first_to),
-        cc_mailbox=_mailbox_key(addresses.first(b"cc")),
-        from_display=_display_key(first_from),
-        to_display=_display_key(first_to),
+        from_mailbox=sender.mailbox_key,
+        to_mailbox=recipient.mailbox_key,
+        cc_mailbox=addresses.get(b"cc", _NOBODY).mailbox_key,
+        from_display=sender.display_key,
+        to_display=recipient.display_key,
         preview=preview(buffer, parts),
         message_id=ids[0] if ids else "",
         references=_references(message),
@@ -169,38 +174,56 @@ def _text_field(value: bytes | None) -> bytes:
 # --- envelope -----------------------------------------------------------------------
 
 
-class _Addresses:
-    """The address fields of one message, each parsed once."""
+class _AddressList(NamedTuple):
+    """What is kept of an address field.
 
-    def __init__(self, message: Part) -> None:
-        values = address_values(message)
-        self._lists = {
-            name: parse_addresses(value, MAX_ADDRESSES) for name, value in values.items()
-        }
+    Attributes:
+        rendered: as ENVELOPE has it; NIL if nobody is in it.
+        mailbox_key, display_key: of its first member.
+    """
 
-    def first(self, name: bytes) -> Address | None:
-        """The first member of a field's list, or None."""
-        members = self._lists.get(name)
-        return members[0] if members else None
-
-    def rendered(self, name: bytes) -> bytes:
-        """A field's list as ENVELOPE has it, NIL if it is empty or not there."""
-        members = self._lists.get(name)
-        if not members:
-            return _NIL
-        return b"(%b)" % b"".join(
-            [
-                b"(%b %b %b %b)" % (_nstring(m[0]), _nstring(m[1]), _nstring(m[2]), _nstring(m[3]))
-                for m in members
-            ]
-        )
+    rendered: bytes
+    mailbox_key: str
+    display_key: str
 
 
-def _envelope(message: Part, addresses: _Addresses) -> bytes:
+_NOBODY = _AddressList(_NIL, "", "")
+
+
+def _address_list(value: bytes) -> _AddressList:
+    members = parse_addresses(value, MAX_ADDRESSES)
+    if not members:
+        return _NOBODY
+    rendered = [
+        b"(%b %b %b %b)" % (_nstring(m[0]), _nstring(m[1]), _nstring(m[2]), _nstring(m[3]))
+        for m in members
+    ]
+    first = members[0]
+    return _AddressList(b"(%b)" % b"".join(rendered), _mailbox_key(first), _display_key(first))
+
+
+# People write to the same people. With the headers of parts (`structure`) this makes describing
+# generated mail a fifth faster (bench.mime_describe).
+_remembered_list = lru_cache(maxsize=2000)(_address_list)
+
+
+def _addresses(message: Part) -> dict[bytes, _AddressList]:
+    """The address fields of a message, by lower-case name."""
+    return {
+        name: _remembered_list(value) if len(value) <= MAX_REMEMBERED else _address_list(value)
+        for name, value in address_values(message).items()
+    }
+
+
+def _envelope(message: Part, addresses: dict[bytes, _AddressList]) -> bytes:
     fields = message.fields
-    sender_default = addresses.rendered(b"from")  # T30
-    sender = addresses.rendered(b"sender")
-    reply_to = addresses.rendered(b"reply-to")
+
+    def rendered(name: bytes) -> bytes:
+        return addresses.get(name, _NOBODY).rendered
+
+    sender_default = rendered(b"from")  # T30
+    sender = rendered(b"sender")
+    reply_to = rendered(b"reply-to")
     return b"(%b)" % b" ".join(
         (
             _raw_field(fields.get(b"date")),
@@ -208,9 +231,9 @@ def _envelope(message: Part, addresses: _Addresses) -> bytes:
             sender_default,
             sender_default if sender == _NIL else sender,
             sender_default if reply_to == _NIL else reply_to,
-            addresses.rendered(b"to"),
-            addresses.rendered(b"cc"),
-            addresses.rendered(b"bcc"),
+            rendered(b"to"),
+            rendered(b"cc"),
+            rendered(b"bcc"),
             _raw_field(fields.get(b"in-reply-to")),
             _raw_field(fields.get(b"message-id")),
         )
@@ -271,7 +294,7 @@ def _single(
     )
     extension = b"%b %b" % (_text_field(fields.get(b"content-md5")), _tail(part))
     if embedded is not None:
-        envelope = _envelope(embedded, _Addresses(embedded))
+        envelope = _envelope(embedded, _addresses(embedded))
         ((body, structure),) = inner
         return (
             b"(%b %b %b %d)" % (basic, envelope, body, lines),
@@ -340,17 +363,15 @@ def _sort_key(text: str) -> str:
     return casemap(text[:MAX_SORT_KEY])
 
 
-def _mailbox_key(address: Address | None) -> str:
+def _mailbox_key(address: Address) -> str:
     """Local part for SORT FROM, TO, CC (RFC 5256 §3)."""
-    if address is None or address.mailbox in (None, MISSING_MAILBOX):
+    if address.mailbox in (None, MISSING_MAILBOX):
         return ""
     return _sort_key(decode_words(address.mailbox or b""))
 
 
-def _display_key(address: Address | None) -> str:
+def _display_key(address: Address) -> str:
     """Display name, else the address (RFC 5957 §3)."""
-    if address is None:
-        return ""
     if address.name:
         return _sort_key(decode_words(address.name))
     if address.host in (None, MISSING_DOMAIN):

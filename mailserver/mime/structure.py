@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 from mailserver.mime.buffers import Buffer
 from mailserver.mime.decode import Encoding, encoding_of
@@ -40,6 +42,9 @@ MAX_HEADERS = 4 << 20
 
 MAX_FIELDS = 10_000
 """Fields of one header that are read."""
+
+MAX_REMEMBERED = 300
+"""Octets of a part's header that is remembered for the next message."""
 
 MAX_BOUNDARY = 250
 """Octets; RFC 2046 §5.1.1 allows 70, senders go beyond it."""
@@ -160,10 +165,10 @@ class _Parser:
 
     def parse(self) -> list[Part]:
         parts: list[Part] = []
-        # (start, end, parent, depth, type where the header names none, is it a message)
-        todo = [(0, len(self._buffer), -1, 0, _TEXT, True)]
+        # (start, end, parent, depth, is it in a digest, is it a message)
+        todo = [(0, len(self._buffer), -1, 0, False, True)]
         while todo:
-            start, end, parent, depth, default, is_message = todo.pop()
+            start, end, parent, depth, in_digest, is_message = todo.pop()
             fields_end, body = header_end(self._buffer, start, end)
             part = Part(start, body, end, parent)
             part.is_message = is_message
@@ -174,7 +179,7 @@ class _Parser:
                 part.type = _OCTETS
                 continue
             self._headers_left -= octets
-            _read_header(part, self._buffer[start : start + octets], default)
+            _read_header(part, self._buffer[start : start + octets], in_digest)
             if part.kind is Kind.LEAF:
                 continue
             room = MAX_PARTS - len(parts) - len(todo)
@@ -183,15 +188,15 @@ class _Parser:
             if depth >= MAX_DEPTH or room <= 0 or self._searched_left < 0:
                 part.kind, part.type = Kind.LEAF, _OCTETS
             elif part.kind is Kind.MESSAGE:
-                todo.append((body, end, index, depth + 1, _TEXT, True))
+                todo.append((body, end, index, depth + 1, False, True))
             else:
                 extents = self._split(body, end, part.parameter(b"boundary"), room)
-                inner = _EMBEDDED_TYPE if part.type.subtype.lower() == b"digest" else _TEXT
+                digest = part.type.subtype.lower() == b"digest"
                 if not extents:
                     # Without a delimiter it is text that calls itself multipart: people
                     # can read it, and IMAP has no multipart without parts.
                     part.kind, part.type = Kind.LEAF, _TEXT
-                todo += [(s, e, index, depth + 1, inner, False) for s, e in reversed(extents)]
+                todo += [(s, e, index, depth + 1, digest, False) for s, e in reversed(extents)]
         _number(parts)
         return parts
 
@@ -269,7 +274,20 @@ def header_end(buffer: Buffer, start: int, end: int) -> tuple[int, int]:
     return end, end
 
 
-def _read_header(part: Part, header: bytes, default: Valued) -> None:
+class _Header(NamedTuple):
+    """What a header says of its part; parts with the same header share it."""
+
+    fields: list[Field]
+    values: dict[bytes, bytes]
+    kind: Kind
+    type: Valued
+    encoding: Encoding
+
+
+def _header(header: bytes, in_digest: bool) -> _Header:
+    """Read a header; a part whose header does not say what it is, is text, or in a digest a
+    message (RFC 2045 §5.2, RFC 2046 §5.1.5)."""
+    default = _EMBEDDED_TYPE if in_digest else _TEXT
     fields = split_fields(header, MAX_FIELDS)
     # Of a field that occurs again the last counts, but the first of those that decide the
     # structure: both as Dovecot has it.
@@ -277,24 +295,42 @@ def _read_header(part: Part, header: bytes, default: Valued) -> None:
     values |= {
         field.name: field.value for field in reversed(fields) if field.name[:8] == b"content-"
     }
-    part.fields = values
-    if part.is_message:
-        part.header = fields
     content_type = values.get(b"content-type")
     if content_type is None:
-        kind = default
+        type_ = default
     else:
-        kind = parse_parameters(content_type)
-        if not kind.kind or not kind.subtype:
-            kind = default if default is _EMBEDDED_TYPE else _TEXT  # RFC 2045 §5.2
-    encoding = values.get(b"content-transfer-encoding")
-    if encoding is not None:
-        part.encoding = encoding_of(without_comments(unfold(encoding)))
-    major = kind.kind.lower()
+        type_ = parse_parameters(content_type)
+        if not type_.kind or not type_.subtype:
+            type_ = default
+    transfer = values.get(b"content-transfer-encoding")
+    encoding = Encoding.IDENTITY
+    if transfer is not None:
+        encoding = encoding_of(without_comments(unfold(transfer)))
+    kind = Kind.LEAF
+    major = type_.kind.lower()
     if major == b"multipart":
-        part.kind = Kind.MULTIPART
-    elif major == b"message" and kind.subtype.lower() == _EMBEDDED:
-        part.kind = Kind.MESSAGE
-    elif major == b"text" and not any(name == b"charset" for name, _value in kind.parameters):
-        kind = kind._replace(parameters=[*kind.parameters, (b"charset", b"us-ascii")])
-    part.type = kind
+        kind = Kind.MULTIPART
+    elif major == b"message" and type_.subtype.lower() == _EMBEDDED:
+        kind = Kind.MESSAGE
+    elif major == b"text" and not any(name == b"charset" for name, _value in type_.parameters):
+        type_ = type_._replace(parameters=[*type_.parameters, (b"charset", b"us-ascii")])
+    return _Header(fields, values, kind, type_, encoding)
+
+
+# The text parts of most mail have one of a few headers.
+_remembered_header = lru_cache(maxsize=1000)(_header)
+
+
+def _read_header(part: Part, octets: bytes, in_digest: bool) -> None:
+    is_common = (
+        len(octets) <= MAX_REMEMBERED
+        and not part.is_message
+        and b"boundary" not in octets  # which is never the same again
+    )
+    header = (_remembered_header if is_common else _header)(octets, in_digest)
+    part.fields = header.values
+    if part.is_message:
+        part.header = header.fields
+    part.kind = header.kind
+    part.type = header.type
+    part.encoding = header.encoding
