@@ -32,7 +32,7 @@ def main(config: str) -> None:
     os.umask(0o077)
     log.startLogging(sys.stdout, setStdout=False)  # type: ignore[no-untyped-call]
     Installation._open_hub = hear_others  # type: ignore[method-assign]
-    wiring.CONTROL_SOCKET = "control-second.socket"  # type: ignore[attr-defined,misc]
+    wiring.CONTROL_SOCKET = "control-second.socket"  # type: ignore[attr-defined]
     the_reactor: Any = reactor
     server = Server(load(Path(config)), the_reactor)
     server.startService()
