@@ -1,7 +1,7 @@
 """Stored passwords as other servers write them: `{SCHEME}value`.
 
 The names and forms are those of Dovecot's passdb (`doveadm pw -l`) and of `userPassword` in
-LDAP directories (RFC 2307 §5.3), so that an installation can move over without new
+LDAP directories (RFC 2307), so that an installation can move over without new
 passwords. Nothing here makes such a value: our own passwords are argon2id.
 
     stored  = [ "{" scheme [ "." encoding ] "}" ] value

@@ -10,6 +10,7 @@ Invariants:
 - A source that cannot be asked changes nothing; one that does not know an account any more
   closes it if it came from there (`Directory.fall_silent`).
 - Of several sources that know a name, the first of the chain says the attributes.
+- What a source said last that is no longer in the chain is the account's own.
 """
 
 from __future__ import annotations
@@ -106,6 +107,9 @@ class Adoption:
         Raises:
             MailError: as `adopt`.
         """
+        if account.source and account.source not in self._order:
+            await self._directory.settle(account.id)
+            return await self._read(account)
         looked = self._looked.get(account.id)
         source = self._by_label.get(account.source)
         if source is None or (

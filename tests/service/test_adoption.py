@@ -44,6 +44,7 @@ class AdoptionCase(TestCase):
         globalLogPublisher.addObserver(self.logged.append)
         self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
         self.installation = await self.opened()
+        self.addCleanup(lambda: ensureDeferred(self.installation.stop()))
 
     async def opened(self) -> Installation:
         settings = InstallationSettings(
@@ -52,9 +53,7 @@ class AdoptionCase(TestCase):
             throttle=ThrottleLimits(first_delay=0, max_delay=0),
             sources=SourceSettings(self.order, self.fresh_for, self.path, "PLAIN"),
         )
-        made = await Installation.open(settings, reactor, serves=True)
-        self.addCleanup(lambda: ensureDeferred(made.stop()))
-        return made
+        return await Installation.open(settings, reactor, serves=True)
 
     def write(self, text: str) -> None:
         self.path.write_text(text)
@@ -182,6 +181,17 @@ class Later(AdoptionCase):
         await directory.add_alias(JOE, ann.id)
         await self.refused(ErrorKind.AUTHENTICATION_FAILED)
         self.assertIn("is an alias of ann@example.org here", self.log())
+
+    async def test_what_a_source_said_that_is_asked_no_more_is_the_accounts_own(self) -> None:
+        await self.login()
+        await self.installation.stop()
+        self.order = ("directory",)
+        self.installation = await self.opened()
+        recipient = await self.installation.accounts.recipient(JOE)
+        self.assertEqual((recipient.account.source, recipient.account.message_limit), ("", 3))
+        directory, store = self.installation.directory, self.installation.store
+        await update_account(directory, store, recipient.account.id, {"message_limit": 7})
+        self.assertEqual(await self.limits(await self.joe()), (5 * 2**20, 7))
 
 
 class Fresh(AdoptionCase):

@@ -436,6 +436,11 @@ class Directory:
         now = int(self._now())
         await self._database.write(lambda db: edit.set_verifiers(db, account, verifiers, now))
 
+    async def renew_verifiers(self, account: AccountId, old: Verifiers, new: Verifiers) -> None:
+        """Replace verifiers by others of the same password; see `IVerifiers`."""
+        now = int(self._now())
+        await self._database.write(lambda db: edit.renew_verifiers(db, account, old, new, now))
+
     async def add_app_password(self, account: AccountId, new: AppPassword) -> None:
         """Give an account a password for one device.
 
@@ -475,6 +480,11 @@ class Directory:
         """Note that the source of an account does not know it any more: one that came to be
         because of it gets INACTIVE, one that was here before is what it was."""
         await self._database.write(lambda db: sourced.fall_silent(db, account))
+
+    async def settle(self, account: AccountId) -> None:
+        """Make what a source said last of an account its own: that source is asked no more,
+        and what it said can be changed here."""
+        await self._database.write(lambda db: sourced.settle(db, account))
 
     async def add_domain(self, domain: str) -> str:
         """Take mail for a domain; nothing if it is already ours.

@@ -100,6 +100,24 @@ def fall_silent(db: sqlite3.Connection, account: AccountId) -> None:
         _set_aliases(db, account, ())
 
 
+def settle(db: sqlite3.Connection, account: AccountId) -> None:
+    """Make what a source said last of an account the account's own: the source is no longer
+    asked."""
+    row = db.execute(READ, (account,)).fetchone()
+    if row is None:
+        return
+    for column, value in zip(_COLUMNS, row[2:], strict=True):
+        if value is not None:
+            own = None if value == -1 else value
+            db.execute(f"UPDATE account SET {column} = ? WHERE id = ?", (own, account))
+    db.execute("DELETE FROM sourced WHERE account = ?", (account,))
+    db.execute(
+        "DELETE FROM sourced_alias"
+        " WHERE address IN (SELECT address FROM address WHERE account = ?)",
+        (account,),
+    )
+
+
 def _set_aliases(db: sqlite3.Connection, account: AccountId, aliases: tuple[str, ...]) -> list[str]:
     wanted: set[str] = set()
     left_out: list[str] = []
