@@ -144,6 +144,17 @@ def set_verifiers(
     )
 
 
+def renew_verifiers(
+    db: sqlite3.Connection, account: AccountId, old: Verifiers, new: Verifiers, now: int
+) -> None:
+    """Replace verifiers, if they are still the account's."""
+    db.execute(
+        "UPDATE verifier SET argon2id = ?, scram_sha256 = ?, scram_sha1 = ?, changed = ?"
+        " WHERE account = ? AND argon2id = ? AND scram_sha256 = ? AND scram_sha1 = ?",
+        (*attrs.astuple(new), now, account, *attrs.astuple(old)),
+    )
+
+
 def add_domain(db: sqlite3.Connection, domain: str) -> None:
     """Take mail for a canonical domain; nothing if it is already ours."""
     db.execute("INSERT OR IGNORE INTO domain VALUES (?)", (domain,))
