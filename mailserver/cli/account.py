@@ -446,12 +446,12 @@ def _end_sessions(context: click.Context, changed: Account, reason: str) -> None
 
 
 async def find(installation: Installation, name: str) -> Account:
-    """Find an account by name or alias.
+    """Find an account by name or alias, as its source has it now.
 
     Raises:
         MailError: NONEXISTENT.
     """
-    found = await installation.directory.account(name)
+    found = await installation.accounts.account(name)
     if found is None:
         raise MailError(ErrorKind.NONEXISTENT, f"there is no account {name}", subject=name)
     return found
