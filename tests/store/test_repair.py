@@ -391,3 +391,13 @@ def test_clients_are_told_of_everything_again(data: Path) -> None:
     assert flags_of(image) == flags
     rig.recount()
     rig.close()
+
+
+def test_unique_ids_of_other_servers_are_kept(data: Path) -> None:  # T44
+    rig = damage.rig_on(data)
+    [uid] = rig.append(unique_ids=["from-before"]).target
+    rig.close()
+    repaired(data)
+    rig = damage.rig_on(data)
+    assert rig.run(rig.store.unique_ids(rig.who, rig.image())) == {uid: "from-before"}
+    rig.close()
