@@ -427,6 +427,10 @@ class IVerifiers(Interface):
             MailError: NONEXISTENT.
         """
 
+    async def renew_verifiers(account: AccountId, old: Verifiers, new: Verifiers) -> None:
+        """Replace verifiers by others of the same password; durable. Nothing happens if they
+        are not `old` any more: the password was changed meanwhile."""
+
 
 class IAttempt(Interface):
     """A login in which the password stays with the client: it proves to have it."""

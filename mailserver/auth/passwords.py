@@ -141,6 +141,33 @@ class Passwords:
         self.remembered.add(digest)
         return True
 
+    async def renewed(self, verifiers: Verifiers, password: str, client: str) -> Verifiers | None:
+        """Make the verifiers of a password anew, if they are not as new ones would be: of
+        argon2id with other parameters, or without keys for a SCRAM that is switched on.
+
+        Keys of SCRAM that are there stay, because app passwords share their salt.
+
+        Args:
+            verifiers: that this password was just found to belong to.
+            client: as of `matches`.
+
+        Returns:
+            None if there is nothing to do.
+
+        Raises:
+            MailError: TOO_MANY, UNAVAILABLE.
+        """
+        wants_sha1 = self._parameters.scram_sha1 and not verifiers.scram_sha1
+        if not (wants_sha1 or self._hasher.check_needs_rehash(verifiers.argon2id)):
+            return None
+        octets = _prepared(password)
+        made = await self._pool.run(client, lambda: self._make(octets))
+        return Verifiers(
+            argon2id=made.argon2id,
+            scram_sha256=verifiers.scram_sha256 or made.scram_sha256,
+            scram_sha1=verifiers.scram_sha1 or made.scram_sha1,
+        )
+
     def _make(self, octets: bytes) -> Verifiers:
         scram = self._parameters.scram_iterations
         return Verifiers(

@@ -6,11 +6,13 @@ import hmac
 from collections.abc import Collection, Sequence
 
 import attrs
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from mailserver.auth.app_passwords import app_digest
 from mailserver.auth.checkers import IChecker, Kept, Login
 from mailserver.auth.passwords import Passwords, scram_secrets
+from mailserver.errors import MailError
 from mailserver.interfaces import IAppPasswords, IDirectory, IVerifiers
 from mailserver.model.account import Account, AppPassword, Verifiers
 from mailserver.model.ids import AccountId
@@ -31,6 +33,7 @@ class DirectoryChecker:
     """
 
     label = "directory"
+    _log = Logger()
 
     def __init__(
         self,
@@ -58,9 +61,22 @@ class DirectoryChecker:
                 assert self._app_passwords is not None
                 self._app_passwords.app_password_used(one)
                 return account
-        if await self._passwords.matches(stored, login.password, login.client):
-            return account
-        return None
+        if not await self._passwords.matches(stored, login.password, login.client):
+            return None
+        await self._renew(identifier, stored, login)
+        return account
+
+    async def _renew(self, account: AccountId, stored: Verifiers, login: Login) -> None:
+        """Make verifiers anew whose parameters are not those of today; only now the password
+        is at hand. Whether that works is nothing to who logs in."""
+        try:
+            renewed = await self._passwords.renewed(stored, login.password, login.client)
+            if renewed is not None:
+                await self._verifiers.renew_verifiers(account, stored, renewed)
+        except MailError as error:
+            self._log.warn(
+                "password of {name} not hashed anew: {reason}", name=login.name, reason=error.text
+            )
 
     def secret_kinds(self) -> Collection[SecretKind]:
         """See `IChecker`."""
