@@ -441,11 +441,6 @@ class Directory:
         now = int(self._now())
         await self._database.write(lambda db: edit.renew_verifiers(db, account, old, new, now))
 
-    async def renew_verifiers(self, account: AccountId, old: Verifiers, new: Verifiers) -> None:
-        """Replace verifiers by others of the same password; see `IVerifiers`."""
-        now = int(self._now())
-        await self._database.write(lambda db: edit.renew_verifiers(db, account, old, new, now))
-
     async def add_app_password(self, account: AccountId, new: AppPassword) -> None:
         """Give an account a password for one device.
 
