@@ -6,6 +6,7 @@ does not answer is no such thing: it may be back in a minute.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -189,6 +190,10 @@ def _ldap_problems(settings: Settings) -> Iterator[Problem]:
         path = settings[file]
         if path is not None and (reason := _unreadable(path)) is not None:
             yield _problem(file, reason, path)
+    secret = settings[o.sources.LDAP_BIND_PASSWORD_FILE]
+    if secret is not None and secret.exists() and secret.stat().st_mode & stat.S_IROTH:  # S14
+        reason = "everybody on this machine can read it; chmod o-r it"
+        yield _problem(o.sources.LDAP_BIND_PASSWORD_FILE, reason, secret)
     if settings[o.sources.LDAP_BIND_PASSWORD] and settings[o.sources.LDAP_BIND_PASSWORD_FILE]:
         yield _problem(
             o.sources.LDAP_BIND_PASSWORD_FILE,

@@ -106,7 +106,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         passwd = folder / "passwd"
         passwd.write_text("".join(_lines()))
         passwd.chmod(0o600)
-        (folder / "bindpassword").write_text(f"{SERVICE_PASSWORD}\n")
+        secret = folder / "bindpassword"
+        secret.write_text(f"{SERVICE_PASSWORD}\n")
+        secret.chmod(0o600)
         config = write_config(
             folder,
             auth__sources='["ldap", "directory", "passwd-file"]',

@@ -76,6 +76,17 @@ def test_what_is_wrong_with_ldap(options: dict[str, str], expected: str) -> None
     assert_refused({**LDAP, **options}, expected)
 
 
+def test_a_password_that_everybody_can_read_is_refused(tmp_path: Path) -> None:  # S14
+    require_module("mailserver.auth.checkers.ldap")
+    secret = tmp_path / "secret"
+    secret.write_text("canary\n")
+    secret.chmod(0o644)
+    options = {**LDAP, "auth__ldap__bindpasswordfile": str(secret)}
+    assert_refused(options, f"{secret}: auth.ldap.bindpasswordfile: everybody on this machine")
+    secret.chmod(0o640)
+    source_settings(settings(**options))
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -104,6 +115,7 @@ def test_ldap_gets_what_its_options_say(tmp_path: Path) -> None:
     ldap = require_module("mailserver.auth.checkers.ldap")
     secret = tmp_path / "secret"
     secret.write_text("canary\r\nsecond line\n")
+    secret.chmod(0o600)
     given = settings(
         **LDAP
         | {

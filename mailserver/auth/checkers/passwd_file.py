@@ -388,8 +388,9 @@ class PasswdFile:
         return self._contents
 
     def _look(self) -> object:
+        """What differs when the file has to be read again."""
         found = self._path.stat()
-        return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return (found.st_mtime_ns, found.st_size, found.st_ino, self._default_domain())
 
     def _read(self) -> Contents:
         """Read the whole file; 10,000 lines take a quarter of a second."""

@@ -201,6 +201,18 @@ class AsASource(SourceCase):
         self.assertTrue(await self.logs_in(JOE, "changed-since"))
         self.assertIsNone(await self.source.find("ann@example.org"))
 
+    async def test_another_default_domain_acts_at_once(self) -> None:  # SUN-13
+        domain = ["example.org"]
+        self.write(f"joe:{{PLAIN}}{CANARY}\n")
+        remembered = Remembered(self.clock)
+        self.source = PasswdFile(
+            self.path, self.pool, remembered, self.decoys, 4096, "PLAIN", lambda: domain[0]
+        )
+        self.assertTrue(await self.logs_in(JOE, CANARY))
+        domain[0] = "example.net"
+        self.assertFalse(await self.logs_in(JOE, CANARY))
+        self.assertTrue(await self.logs_in("joe@example.net", CANARY))
+
     async def test_a_bad_line_is_in_the_log_with_file_and_number(self) -> None:
         self.write(self.content + f"eve@example.org:{{NTLM}}{CANARY}\n")
         self.assertTrue(await self.logs_in(JOE, CANARY))
