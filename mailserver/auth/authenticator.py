@@ -202,6 +202,11 @@ class Authenticator:
         try:
             return await self._first(lambda checker: checker.check(login))
         except MailError as error:
+            # Whose password only the silent source could check has not failed. At all others
+            # nobody may guess the faster for it.
+            account = await self._directory.account(client.name)
+            if error.subject is not None and (account is None or account.source != error.subject):
+                self._throttle.failed(client.address, client.name)
             raise self._unavailable(client, error) from error
 
     async def _find(self, name: str) -> Account | None:
@@ -213,7 +218,8 @@ class Authenticator:
         another knows; but where none says yes, nobody can say no.
 
         Raises:
-            MailError: UNAVAILABLE, TOO_MANY.
+            MailError: UNAVAILABLE, its subject the label of the source that gave no answer;
+                TOO_MANY.
         """
         refusal: MailError | None = None
         for checker in self._checkers:
@@ -222,7 +228,7 @@ class Authenticator:
             except MailError as error:
                 if error.kind is not ErrorKind.UNAVAILABLE:
                     raise
-                refusal = error
+                refusal = MailError(error.kind, error.text, subject=checker.label)
                 continue
             if account is not None:
                 return account

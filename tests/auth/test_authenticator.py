@@ -27,7 +27,7 @@ from mailserver.auth.pool import FairPool
 from mailserver.auth.throttle import Throttle, ThrottleLimits
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IAuthenticator
-from mailserver.model.account import Account, AccountStatus
+from mailserver.model.account import Account, AccountStatus, Attributes
 from mailserver.model.ids import Principal
 from mailserver.model.secrets import Evidence, SecretKind
 from mailserver.store.directory import Directory, NewAccount
@@ -342,6 +342,25 @@ class Chain(AuthenticatorCase):
         self.authenticator = self.made()
         await self.refused(ErrorKind.UNAVAILABLE, self.login("joe@example.org", "wrong"))
         await self.refused(ErrorKind.UNAVAILABLE, self.login("nobody@example.org"))
+
+    async def test_nobody_guesses_the_faster_while_a_backend_is_down(self) -> None:  # S7
+        self.limits = ThrottleLimits()
+        self.checkers.append(TableChecker(("", ""), self.joe, down=True))
+        self.authenticator = self.made()
+        await self.refused(ErrorKind.UNAVAILABLE, self.login("joe@example.org", "wrong"))
+        second = Deferred.fromCoroutine(self.login("joe@example.org"))
+        self.clock.advance(1.9)
+        self.assertNoResult(second)
+        self.clock.advance(0.2)
+        self.assertEqual((await second).account, self.joe.id)
+
+    async def test_who_is_only_in_the_backend_that_is_down_has_not_failed(self) -> None:
+        self.limits = ThrottleLimits()
+        await self.directory.say(self.joe.id, "table", Attributes())
+        self.checkers.append(TableChecker(("", ""), self.joe, down=True))
+        self.authenticator = self.made()
+        await self.refused(ErrorKind.UNAVAILABLE, self.login("joe@example.org", "of the backend"))
+        self.assertEqual((await self.login("joe@example.org")).account, self.joe.id)
 
     async def test_a_backend_that_is_down_locks_nobody_out_whom_another_knows(self) -> None:
         self.checkers.insert(0, TableChecker(("", ""), self.joe, down=True))
