@@ -442,6 +442,55 @@ def test_who_reads_on_amid_a_literal_is_told_goodbye(server: Rig) -> None:
     assert client.is_closed
 
 
+def test_who_may_not_connect_is_told_so(server: Rig) -> None:
+    """SUN-20: in place of the greeting."""
+    server.monitor.reason = "filters of imap: ALL: ALL"
+    client = server.connect()
+    text = b"this service may not be used from your address"
+    assert client.take() == b"* BYE [NOPERM] %b\r\n" % text
+    server.settle()
+    assert client.is_closed
+
+
+@pytest.mark.parametrize("refusal", ["", "filters of imap: .example.net"])
+def test_a_name_that_is_looked_up_holds_the_greeting(server: Rig, refusal: str) -> None:
+    """SUN-21: what a hasty client sends meanwhile is not run before it may connect."""
+    lookup: Deferred[str] = Deferred()
+
+    async def wait(session: object) -> str:
+        return await lookup
+
+    server.monitor.refusal = wait  # type: ignore[method-assign]
+    client = server.connect()
+    assert client.transport.producerState == "paused"
+    client.send(b"a NOOP\r\n")
+    assert client.take() == b""
+    lookup.callback(refusal)
+    server.settle()
+    if refusal:
+        assert client.take().startswith(b"* BYE [NOPERM] ")
+        assert client.is_closed
+    else:
+        assert client.transport.producerState == "producing"
+        greeting, noop = client.take().splitlines()
+        assert greeting.startswith(b"* OK ")
+        assert noop == b"a OK NOOP completed"
+
+
+def test_who_leaves_during_the_lookup_is_forgotten(server: Rig) -> None:
+    lookup: Deferred[str] = Deferred()
+
+    async def wait(session: object) -> str:
+        return await lookup
+
+    server.monitor.refusal = wait  # type: ignore[method-assign]
+    client = server.connect()
+    client.close()
+    assert server.monitor.live == []
+    lookup.callback("")
+    assert client.take() == b""
+
+
 def test_too_many_connections_are_told_so(server: Rig) -> None:
     """SUN-30."""
     server.monitor.max_sessions = 1

@@ -42,14 +42,16 @@ class Scenario:
 
 FULL = {
     "one account": Scenario("SUN-30", lambda at: s.one_account(at, 50)),
-    "wrong logins": Scenario("S7", lambda at: s.wrong_logins(at, 10_000, 100)),
+    "wrong logins": Scenario("S7", lambda at: s.wrong_logins(at, 10_000, 100, 1000)),
     "flood": Scenario("R11", lambda at: s.flood(at, 500, 20.0)),
     "few descriptors": Scenario("R11", lambda at: s.few_descriptors(at, 1000, 10), {}, 600),
     "silent": Scenario("R11", lambda at: s.silent(at, 5000, 100, 60.0)),
     "trickle": Scenario("R11", lambda at: s.trickle(at, 5000, 50, 60.0)),
     "half-open": Scenario("R11", lambda at: s.half_open(at, 1000, 60.0)),
     "restart": Scenario("R18", lambda at: s.restart(at, 100)),
-    "slow readers": Scenario("R10", lambda at: s.slow_readers(at, 200, 50_000_000, 60.0, 300.0)),
+    "slow readers": Scenario(
+        "R10", lambda at: s.slow_readers(at, 200, 50_000_000, 60.0, 300.0, 200)
+    ),
 }
 """Name -> what is run by `make stress`."""
 

@@ -135,6 +135,10 @@ class Site:
                 client.close()
                 await asyncio.sleep(pause)
 
+        first = await self.connect(PROBE)
+        await first.line()
+        await first.log_in(ACCOUNTS[1])  # a password that is checked once is known
+        first.close()
         visiting = asyncio.create_task(visit())
         try:
             yield visits

@@ -352,6 +352,16 @@ def test_an_idle_client_is_closed(client: Client) -> None:
     assert client.is_closed
 
 
+def test_a_client_that_takes_no_replies_is_cut_off(client: Client) -> None:
+    """R10, T52: after 5 minutes, not before."""
+    client.say(b"LHLO x\r\n")
+    client.transport.producer.pauseProducing()
+    client.clock.advance(299)
+    assert not client.is_closed
+    client.clock.advance(1)
+    assert client.is_closed
+
+
 def test_a_message_that_trickles_in_is_not_waited_for_without_end(client: Client) -> None:
     """R11."""
     client.say(ENVELOPE + b"DATA\r\n")
