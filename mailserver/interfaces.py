@@ -256,12 +256,16 @@ class IMailStore(Interface):
         The caller asks again from after the last one it got. At most 2,000 UIDs.
         """
 
-    async def unique_ids(who: Principal, image: IMailboxImage) -> dict[int, str]:
+    async def unique_ids(
+        who: Principal, image: IMailboxImage, uids: Sequence[Uid]
+    ) -> dict[int, str]:
         """Give what POP3 called messages on the servers from which they were imported.
 
+        Args:
+            uids: at most 2,000.
+
         Returns:
-            UID → unique id, each only once; also of messages that are gone, and of few
-            or none that are there.
+            UID → unique id, each only once; of few or none of the messages.
         """
 
     async def search(who: Principal, image: IMailboxImage, key: SearchKey) -> array[int]:

@@ -39,7 +39,6 @@ from mailserver.store.limits import StoreLimits
 from mailserver.store.search import Search
 from mailserver.store.spool import Spool, Spooled
 from mailserver.store.sql import mailboxes as sql
-from mailserver.store.sql import messages as message_sql
 from mailserver.store.sqlite import SqliteEngine
 from mailserver.store.texts import Texts
 from mailserver.store.transactions import copying, quota
@@ -343,13 +342,14 @@ class MailStore:
             lambda c: reading.contents(c, blobs, opened.number, uids, limit) if uids else [],
         )
 
-    async def unique_ids(self, who: Principal, image: IMailboxImage) -> dict[int, str]:
+    async def unique_ids(
+        self, who: Principal, image: IMailboxImage, uids: Sequence[Uid]
+    ) -> dict[int, str]:
         """Give the unique ids kept of other servers; see `IMailStore.unique_ids`."""
         opened = await self._through(who, image, Right.READ)
-        rows = await self._engine.read(
-            opened.ref.account, lambda c: c.rows(message_sql.UNIQUE_IDS, (opened.number,))
+        return await self._engine.read(
+            opened.ref.account, lambda c: reading.unique_ids(c, opened.number, uids)
         )
-        return dict(rows)
 
     async def search(self, who: Principal, image: IMailboxImage, key: SearchKey) -> array[int]:
         """Find messages; see `IMailStore.search`."""

@@ -146,6 +146,13 @@ def _ending(connection: Connection, blobs: Blobs, mailbox: int, uid: int) -> byt
     return None
 
 
+def unique_ids(connection: Connection, mailbox: int, uids: Sequence[int]) -> dict[int, str]:
+    """Read what messages were called elsewhere; see `IMailStore.unique_ids`."""
+    if not connection.row(sql.ANY_UNIQUE_ID, (mailbox,)):  # as in nearly all accounts
+        return {}
+    return dict(connection.rows(sql.UNIQUE_IDS, (mailbox, json.dumps(list(uids)))))
+
+
 def contents(
     connection: Connection, blobs: Blobs, mailbox: int, uids: Sequence[int], limit: int
 ) -> list[tuple[Uid, IContent]]:

@@ -128,7 +128,7 @@ def test_mail_of_every_schema_is_there_after_the_upgrade(
         rig.append(unique_ids=["from elsewhere"])
         assert list(image.uids) == [1, 2, 3]
         assert rig.octets(image, 1) == MAIL
-        assert rig.run(rig.store.unique_ids(rig.who, image)) == {3: "from elsewhere"}
+        assert rig.run(rig.store.unique_ids(rig.who, image, [Uid(3)])) == {3: "from elsewhere"}
         rig.close()
 
 

@@ -399,5 +399,5 @@ def test_unique_ids_of_other_servers_are_kept(data: Path) -> None:  # T44
     rig.close()
     repaired(data)
     rig = damage.rig_on(data)
-    assert rig.run(rig.store.unique_ids(rig.who, rig.image())) == {uid: "from-before"}
+    assert rig.run(rig.store.unique_ids(rig.who, rig.image(), [uid])) == {uid: "from-before"}
     rig.close()

@@ -283,6 +283,7 @@ async def open_maildrop(
         wanted = [Uid(uid) for uid in image.uids]
         unusual = await oddities.unusual(store, who, image, wanted, turn)
         uids, sizes = array("I"), array("Q")
+        names: dict[int, str] = {}
         for start in range(0, len(wanted), _SLICE):
             some = wanted[start : start + _SLICE]
             for uid, size in await store.fetch(who, image, some, (Column.SIZE,)):
@@ -291,8 +292,8 @@ async def open_maildrop(
                 growth = 0 if utf8 or odd.growth is None else odd.growth
                 uids.append(uid)
                 sizes.append(size + 2 * missing + growth)
+            names |= await store.unique_ids(who, image, some)
             await turn()
-        names = await store.unique_ids(who, image)
         return Maildrop(store, who, image, uids, sizes, unusual, names)
     except BaseException:
         store.close(image)

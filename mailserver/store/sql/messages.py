@@ -81,7 +81,10 @@ IMPORTED = "SELECT 1 FROM import WHERE key = ?"
 IMPORT = "INSERT INTO import (key) VALUES (?)"
 
 NAME_UNIQUELY = "INSERT OR IGNORE INTO unique_id (mailbox, uid, name) VALUES (?, ?, ?)"
-UNIQUE_IDS = "SELECT uid, name FROM unique_id WHERE mailbox = ?"
+ANY_UNIQUE_ID = "SELECT 1 FROM unique_id WHERE mailbox = ? LIMIT 1"
+UNIQUE_IDS = (
+    "SELECT uid, name FROM unique_id WHERE mailbox = ? AND uid IN (SELECT value FROM json_each(?))"
+)
 
 # -- what an image is made of --------------------------------------------------
 
