@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mailserver.errors import ErrorKind, MailError
+from mailserver.model.account import AppPassword, Attributes
 from mailserver.store.directory import Directory, NewAccount
 from mailserver.store.maintenance.backup import (
     NOTE,
@@ -306,3 +307,38 @@ def test_accounts_come_back_with_their_addresses(data: Path, copies: Path, tmp_p
     damage.flip(copies / "directory.sqlite", 5000)
     with pytest.raises(MailError):
         restore_directory(copies, tmp_path / "third")
+
+
+def test_what_belongs_to_an_account_comes_back_with_it(data: Path, copies: Path) -> None:
+    """App passwords and what a source said; also from a backup that knows neither."""
+    said = Attributes(storage_limit=5, aliases=("a.n@example.org",))
+    make_directory(data, NewAccount(ANN.name, id=ANN.id, source="ldap", said=said))
+    loop = Loop()
+
+    async def fill() -> None:
+        directory = Directory.open(data / "directory.sqlite", loop)
+        await directory.add_app_password(ANN.id, AppPassword("i", "phone", frozenset(), b"d"))
+        await directory.stop()
+
+    loop.run(fill())
+    backup_directory(data, copies)
+
+    async def found() -> tuple[object, ...]:
+        directory = Directory.open(data / "directory.sqlite", loop)
+        account = await directory.account("a.n@example.org")
+        names = [one.name for one in await directory.app_passwords(ANN.id)]
+        of_source = await directory.said(ANN.id)
+        await directory.delete_account(ANN.id)
+        await directory.stop()
+        assert account is not None
+        return account.source, account.storage_limit, names, of_source and of_source.attributes
+
+    assert loop.run(found()) == ("ldap", 5, ["phone"], said)
+    assert restore_row(copies, data, ANN.id)
+    assert loop.run(found()) == ("ldap", 5, ["phone"], said)
+    with closing(sqlite3.connect(copies / "directory.sqlite", isolation_level=None)) as raw:
+        for table in ("sourced_alias", "sourced", "app_password"):
+            raw.execute(f"DROP TABLE {table}")
+        raw.execute("PRAGMA user_version = 1")
+    assert restore_row(copies, data, ANN.id)
+    assert loop.run(found()) == ("", None, [], None)
