@@ -46,7 +46,7 @@ _WORD: Final = re.compile(r"[^\s,]+")
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"\.?{_LABEL}(?:\.{_LABEL})*")
 _LEADING_OCTETS: Final = re.compile(r"(?:\d{1,3}\.){1,3}")  # "192.0.2."
-_NUMBERS: Final = re.compile(r"[\d./]+|[0-9a-f:./]*:[0-9a-f:./]*")  # is meant as an address
+_NUMBERS: Final = re.compile(r"[\d./]++|[0-9a-f./]*+:[0-9a-f:./]*+")  # is meant as an address
 
 
 def parse_account_rules(text: str, default_domain: str = "") -> tuple[Rule, ...]:
