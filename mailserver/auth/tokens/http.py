@@ -97,10 +97,11 @@ class HttpClient:
         exchange.addTimeout(self._timeout, self._reactor)
         try:
             octets = await exchange
-        except (TimeoutError, CancelledError):
-            raise _unavailable(url, f"no answer in {self._timeout:g} s") from None
         except _FAULTS as error:
-            raise _unavailable(url, _reason(error)) from error
+            inner = _innermost(error)
+            if isinstance(inner, TimeoutError | CancelledError):
+                raise _unavailable(url, f"no answer in {self._timeout:g} s") from None
+            raise _unavailable(url, str(inner) or type(inner).__name__) from error
         try:
             return json.loads(octets)
         except (ValueError, RecursionError):
@@ -143,7 +144,7 @@ class _Body(TwistedProtocol):
 
     def _abort(self) -> None:
         transport: Any = self.transport
-        transport.abortConnection()
+        transport.loseConnection()
 
 
 def _trust(authorities: Path) -> Any:
@@ -154,6 +155,8 @@ def _trust(authorities: Path) -> Any:
 
 _FAULTS: Final = (
     OSError,  # no such name
+    TimeoutError,
+    CancelledError,
     ConnectError,
     ConnectionClosed,
     RequestGenerationFailed,
@@ -167,8 +170,8 @@ def _unavailable(url: str, reason: str) -> MailError:
     return MailError(ErrorKind.UNAVAILABLE, f"{url}: {reason}")
 
 
-def _reason(error: Exception) -> str:
-    """The innermost reason of what Twisted's client raises."""
+def _innermost(error: Exception) -> Exception:
+    """What Twisted's client has wrapped."""
     reasons = getattr(error, "reasons", None)
-    inner = reasons[0].value if reasons else error
-    return str(inner) or type(inner).__name__
+    inner: Exception = reasons[0].value if reasons else error
+    return inner
