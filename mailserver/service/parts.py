@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import attrs
 
 from mailserver.model.networks import Networks
+from mailserver.model.secrets import Evidence, SecretKind
 from mailserver.server.imap.settings import ImapSettings
 from mailserver.server.lmtp.session import LmtpSettings
 from mailserver.server.pop3.settings import Pop3Settings
@@ -26,6 +27,7 @@ from mailserver.service.tls import CertificateFault, ServerTls, TlsSettings
 from mailserver.service.tls.files import KEY
 from mailserver.wire.imap.reader import Limits
 from mailserver.wire.lmtp.grammar import Leniency
+from mailserver.wire.sasl import MECHANISMS
 
 
 def imap_settings(settings: Settings) -> ImapSettings:
@@ -298,6 +300,26 @@ def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
             )
         if not has_tls and settings[option] > 0:
             yield (
-                f"nobody can log in: {option.name} asks for TLS and there is no"
+                f"no password can be sent: {option.name} asks for TLS and there is no"
                 f" {o.tls.CERTIFICATE.name}"
             )
+
+
+def not_offered(settings: Settings, accepted: Collection[Evidence | SecretKind]) -> Iterator[str]:
+    """What was asked for by name and cannot be offered: mechanisms that somebody needs.
+
+    Args:
+        accepted: what the sources of accounts can check (`IAuthenticator.accepts`).
+    """
+    option = o.login.MECHANISMS
+    if settings[option] == option.default:
+        return
+    for name in settings[option]:
+        needed = MECHANISMS[name.encode("ascii")].needs
+        if needed in accepted:
+            continue
+        if needed is Evidence.TOKEN:
+            reason = "no auth.oauth option says how tokens are checked"
+        else:
+            reason = f"not every source of {o.sources.SOURCES.name} keeps what it needs"
+        yield f"{option.name}: {name} is not offered: {reason}"

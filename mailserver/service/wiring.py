@@ -53,6 +53,7 @@ from mailserver.service.parts import (
     listeners,
     lmtp_settings,
     load_tls,
+    not_offered,
     pop3_settings,
     proxy_settings,
     session_limits,
@@ -240,7 +241,10 @@ class Server(Service):
         self._listen_for_reload()
         self._every(self._settings[o.tls.CHECK_INTERVAL], self._look_at_certificates)
         self._every(_TICKET_KEYS, self._renew_ticket_keys)
-        for text in warnings(self._settings, self._tls is not None):
+        for text in (
+            *warnings(self._settings, self._tls is not None),
+            *not_offered(self._settings, installation.authenticator.accepts()),
+        ):
             self.log.emit(LogLevel.warn, "{text}", text=text)
         self._warn_of_certificates()
         self.log.info(

@@ -14,9 +14,11 @@ from twisted.internet.task import Clock
 
 from mailserver.auth.tokens.introspection import IntrospectionServer
 from mailserver.auth.tokens.verifier import TokenRules
+from mailserver.model.secrets import Evidence, SecretKind
 from mailserver.service import options as o
 from mailserver.service.config import ConfigurationError, load
 from mailserver.service.options.option import MASK
+from mailserver.service.parts import not_offered
 from mailserver.service.tokens import load_tokens
 
 NEEDED = {"auth.oauth.issuer": "https://id.example.org", "auth.oauth.audience": "mail"}
@@ -134,3 +136,17 @@ def test_the_secret_is_not_shown() -> None:
     """S13."""
     assert o.oauth.CLIENT_SECRET.shown("hush") == MASK
     assert "hush" not in repr(IntrospectionServer("https://a", "b", "hush"))
+
+
+def test_what_was_asked_for_and_cannot_be_offered_is_told() -> None:
+    """A mechanism is offered while every source can serve it; the log says which is not."""
+    accepted = {Evidence.PASSWORD, Evidence.CERTIFICATE, SecretKind.SCRAM_SHA_256}
+    assert list(not_offered(load(None, {}), accepted)) == []
+    settings = load(None, {"auth.mechanisms": "plain scram-sha-256-plus cram-md5 xoauth2"})
+    assert list(not_offered(settings, accepted)) == [
+        "auth.mechanisms: CRAM-MD5 is not offered: not every source of auth.sources keeps"
+        " what it needs",
+        "auth.mechanisms: XOAUTH2 is not offered: no auth.oauth option says how tokens are checked",
+    ]
+    everything = accepted | {Evidence.TOKEN, SecretKind.PLAIN}
+    assert list(not_offered(settings, everything)) == []

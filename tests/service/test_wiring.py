@@ -154,7 +154,7 @@ WARNINGS = [
         "no_login",
         {"service__imap__plaintextmincipher": "1"},
         False,
-        "nobody can log in: service.imap.plaintextmincipher asks for TLS and there is no"
+        "no password can be sent: service.imap.plaintextmincipher asks for TLS and there is no"
         " tls.certificate",
     ),
     (
@@ -181,7 +181,7 @@ def test_each_service_is_warned_of_on_its_own() -> None:
     local = {"service__imap__address": "127.0.0.1", "service__pop__address": "127.0.0.1"}
     assert list(warnings(settings(**local), True)) == []
     [found] = warnings(settings(**local, service__pop__plaintextmincipher="1"), False)
-    assert found.startswith("nobody can log in: service.pop.plaintextmincipher asks for TLS")
+    assert found.startswith("no password can be sent: service.pop.plaintextmincipher asks for TLS")
     [found] = warnings(settings(**{**local, "service__pop__address": "192.0.2.1"}), True)
     assert "service.pop.plaintextmincipher is 0 and POP3 listens beyond this host" in found
 
