@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import threading
@@ -157,6 +158,20 @@ class Slapd:
             check=True,
             capture_output=True,
         )
+
+    def freeze(self) -> None:
+        """Have it answer nothing until it is thawed; waits until it has stopped."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        state = Path(f"/proc/{self.process.pid}/stat")
+        pause = threading.Event()
+        while state.read_text().rpartition(")")[2].split()[0] != "T":
+            pause.wait(0.01)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -132,10 +132,10 @@ class AppPasswords(AppPasswordCase):
         self.assertEqual(found.id, ann.id)
 
     async def test_both_kinds_of_no_cost_the_same(self) -> None:  # S7
-        for number in range(20):
+        for number in range(5):
             await self.made(f"device {number}")
-        # As dear as a real one is, beside which the look at 20 digests is nothing.
-        passwords = Passwords(self.passwords._pool, reactor, HashParameters(memory_cost=8192))
+        # Not as dear as a real one, but beside it the look at the digests is nothing.
+        passwords = Passwords(self.passwords._pool, reactor, HashParameters(1, 4096))
         verifiers = await passwords.verifiers(PASSWORD)
         await self.directory.set_verifiers(self.joe.id, verifiers)
         self.checker = DirectoryChecker(self.directory, self.directory, passwords, self.directory)
