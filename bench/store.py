@@ -275,7 +275,7 @@ def main() -> None:
     directory = sys.argv[2] if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory(dir=directory) as name:
         data = Path(name)
-        for writers in (1, 2, 4):
+        for writers in (1, 4, 16):
             rate = deliveries(data / f"deliver{writers}", writers, ACCOUNTS)
             show(f"deliver 8 KB to {ACCOUNTS} accounts, {writers} writers", rate, "/s")
         show("deliver 8 KB to one account", deliveries(data / "one", 1, 1), "/s")

@@ -87,7 +87,7 @@ class InstallationSettings:
     login_separators: str = "@+"
     store_admins: frozenset[str] = frozenset()
     limits: StoreLimits = StoreLimits()
-    writers: int = 4
+    writers: int = 16
     synced_flags: bool = True
     throttle: ThrottleLimits = ThrottleLimits()
     hashes: HashParameters = HashParameters()

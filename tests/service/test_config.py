@@ -316,7 +316,7 @@ def test_everything_wrong_is_told_at_once_with_line_and_nearest_name(
         ),
         (
             "service.imap.maxthreads = 5\n",  # SUN-32
-            "FILE: service.imap.maxthreads: store.writerthreads and auth.threads are 6 together",
+            "FILE: service.imap.maxthreads: store.writerthreads and auth.threads are 18 together",
         ),
         ('tls.key = "k"\n', "FILE: tls.key: is of no use without tls.certificate"),
         ('tls.clientca = "a"\n', "FILE: tls.clientca: is of no use without tls.certificate"),

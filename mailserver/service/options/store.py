@@ -9,7 +9,10 @@ OPTIONS = Rows()
 
 MAX_MESSAGE_SIZE = OPTIONS.row("store.maxmessagesize", size(64 * 1024), 64 * 2**20, "One message")
 WRITER_THREADS = OPTIONS.row(
-    "store.writerthreads", integer(1, 16), 4, "Threads that write; more for slow disks"
+    "store.writerthreads",
+    integer(1, 16),
+    16,
+    "Threads that write: as many commits of different accounts wait for the disk at once",
 )
 FLAGS_DURABILITY = OPTIONS.row(
     "store.flags_durability",
