@@ -11,6 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -103,10 +104,11 @@ class Spooled:
     def _forget(self) -> None:
         path, self._path = self._path, None
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
-        if path is not None:
-            Path(path).unlink(missing_ok=True)
+        with suppress(OSError):  # of a bad disk; what is left goes at a later start (R4)
+            if descriptor is not None:
+                os.close(descriptor)
+            if path is not None:
+                os.unlink(path)
 
 
 @implementer(ISpool)

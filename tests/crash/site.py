@@ -36,6 +36,8 @@ maxsessionsperaddress = 0
 address = ["127.0.0.1"]
 port = {imap}
 enablesslport = false
+[service.pop]
+enable = false
 [service.lmtp]
 address = ["127.0.0.1"]
 port = {lmtp}

@@ -52,6 +52,21 @@ def test_a_spool_that_is_given_up_leaves_nothing(rig: Rig) -> None:
     assert spooled(rig) == []
 
 
+def test_a_disk_that_removes_nothing_is_no_reason_to_fail(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:  # R4
+    message = rig.spool(LARGE)
+    [path] = spooled(rig)
+
+    def fails(path: object, **more: object) -> None:
+        raise OSError(errno.EIO, "a bad disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", fails)
+        message.discard()
+    assert spooled(rig) == [path], "for remove_leftovers"
+
+
 def test_a_full_disk_is_told_while_octets_come(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any) -> int:
         raise OSError(errno.ENOSPC, "no room")
