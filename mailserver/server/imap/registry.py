@@ -173,14 +173,15 @@ class Registry:
     def tokens(self, session: Session) -> tuple[bytes, ...]:
         """The capabilities to announce to a session now (T38)."""
         door = session.door
+        is_in = session.principal is not None
         return capability_tokens(
             [token for token in self.announced if self._holds(token, session)],
             State(
-                authenticated=session.principal is not None,
+                authenticated=is_in,
                 tls=session.connection.secure,
                 starttls=session.services.tls is not None,
                 password_login=door.takes_passwords,
-                mechanisms=door.mechanisms,
+                mechanisms=() if is_in else door.mechanisms,
                 append_limit=session.store.max_message_size,
                 disabled=session.disabled_capabilities,
             ),
