@@ -39,7 +39,7 @@ def tls(server: Server, account: tuple[str, str]) -> poplib.POP3:
     return client
 
 
-@pytest.mark.parametrize("connect", [stls, tls])
+@pytest.mark.parametrize("connect", [stls, pytest.param(tls, marks=pytest.mark.long)])
 @pytest.mark.parametrize("count", MANY)
 def test_messages_are_retrieved_octet_for_octet_and_half_of_them_removed(
     server: Server,
