@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailserver.mime.describe import FORMAT
+from mailserver.store import texts
 from mailserver.store.directory import Directory, NewAccount
 from mailserver.store.maintenance.repair import repair_account
 from mailserver.store.maintenance.verify import (
@@ -202,7 +203,7 @@ def test_text_for_search(data: Path) -> None:
     text.unlink()
     with closing(sqlite3.connect(text)) as raw:
         raw.execute("CREATE TABLE state (account TEXT, format INTEGER, done INTEGER)")
-        raw.execute("INSERT INTO state VALUES (?, 1, 900)", (ANN.id,))
+        raw.execute("INSERT INTO state VALUES (?, ?, 900)", (ANN.id, texts.FORMAT))
         raw.commit()
     assert "error - the mail database is older than the text that was made from it" in said(data)
 
