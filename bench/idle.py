@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import attrs
+
 from tests.service.process import MAILCTL, PASSWORD, run
 from tests.stress.site import HOST, Site, p99, serving
 
@@ -93,8 +95,27 @@ def pushes(site: Site, names: list[str], clients: dict[str, list[socket.socket]]
     return waits
 
 
-def measure(number: int, accounts: int, *, with_tls: bool) -> None:
-    """Measure one kind of connection and print the figures."""
+@attrs.frozen
+class Figures:
+    """What so many connections cost.
+
+    Attributes:
+        opening: seconds to open them.
+        weight: octets of the server's memory each.
+        descriptors: that there are beside their sockets.
+        share: of a processor.
+        waits: seconds until a message was known, ascending.
+    """
+
+    opening: float
+    weight: float
+    descriptors: int
+    share: float
+    waits: list[float]
+
+
+def measure(number: int, accounts: int, *, with_tls: bool, still: float = STILL_SECONDS) -> Figures:
+    """Measure one kind of connection."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder), **OPTIONS) as site:
         names = add_accounts(site, accounts)
         context = None
@@ -113,25 +134,26 @@ def measure(number: int, accounts: int, *, with_tls: bool) -> None:
         weight = (site.resident - memory) / number
         more = site.descriptors - files - number
         busy = processor_seconds(site)
-        time.sleep(STILL_SECONDS)
-        share = (processor_seconds(site) - busy) / STILL_SECONDS
-        waits = pushes(site, names, clients)
-        kind = "TLS" if with_tls else "plain"
-        print(
-            f"{number} {kind} connections in IDLE, {accounts} accounts, opened in {took:.0f} s:"
-            f" {weight / 1024:.1f} KiB each, {more} further descriptors,"
-            f" {share * 100:.2f} % of a processor, a message is known after"
-            f" p50 {sorted(waits)[len(waits) // 2] * 1000:.1f} ms, p99 {p99(waits):.1f} ms"
-        )
+        time.sleep(still)
+        share = (processor_seconds(site) - busy) / still
+        waits = sorted(pushes(site, names, clients))
         for some in clients.values():
             for client in some:
                 client.close()
+        return Figures(took, weight, more, share, waits)
 
 
 def main(plain: int = 10_000, tls: int = 2_500, accounts: int = 100) -> None:
-    """Measure both kinds."""
-    measure(plain, accounts, with_tls=False)
-    measure(tls, accounts, with_tls=True)
+    """Measure both kinds and print the figures."""
+    for number, kind in ((plain, "plain"), (tls, "TLS")):
+        found = measure(number, accounts, with_tls=kind == "TLS")
+        print(
+            f"{number} {kind} connections in IDLE, {accounts} accounts,"
+            f" opened in {found.opening:.0f} s: {found.weight / 1024:.1f} KiB each,"
+            f" {found.descriptors} further descriptors, {found.share * 100:.2f} % of a"
+            f" processor, a message is known after p50"
+            f" {found.waits[len(found.waits) // 2] * 1000:.1f} ms, p99 {p99(found.waits):.1f} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ deadline out, as every command does, costs a dictionary entry.
 from __future__ import annotations
 
 import math
+import socket
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -66,6 +68,11 @@ of them holds few descriptors (R11)."""
 SESSION: ContextVar[str] = ContextVar("SESSION", default="")
 """Label of the session that runs now, for every line that is logged meanwhile, whoever
 writes it (CGP-1); empty outside of sessions."""
+
+LEAST_TAKEN = 4096
+"""Octets that a client has to take within the write timeout to count as one that reads."""
+LOOKS = 5
+"""How often it is looked at within the write timeout whether it has."""
 
 WRITE = "write"
 """Name of the deadline for a client that does not take our output (T52)."""
@@ -145,6 +152,8 @@ class Connection(Protocol):
         self._out: list[bytes] = []
         self._out_size = 0
         self._full = False
+        self._taken = 0  # octets, when it was last seen that the client takes some
+        self._taken_at = 0.0
         self._room: Deferred[None] | None = None
         self._input_paused = False
         self._deadlines: dict[str, float] = {}
@@ -218,7 +227,17 @@ class Connection(Protocol):
     def pauseProducing(self) -> None:
         """Called by the transport when it holds more than 64 KiB."""
         self._full = True
-        self.set_deadline(WRITE, self._write_timeout)
+        self._taken, self._taken_at = _octets_taken(self.transport), self.clock.seconds()
+        self.set_deadline(WRITE, self._write_timeout / LOOKS)
+
+    def _patience(self) -> float:
+        """Seconds that a client still has which does not take our output. The transport
+        alone would not tell who takes it slowly: the kernel keeps megabytes for a client
+        and says that there is room when a third of them is gone."""
+        now, taken = self.clock.seconds(), _octets_taken(self.transport)
+        if taken - self._taken >= LEAST_TAKEN:
+            self._taken, self._taken_at = taken, now
+        return self._taken_at + self._write_timeout - now
 
     def resumeProducing(self) -> None:
         """Called by the transport when all has been taken."""
@@ -320,7 +339,9 @@ class Connection(Protocol):
             if self._deadlines.get(name, math.inf) > now:
                 continue  # what an earlier one did took it away or put it off
             del self._deadlines[name]
-            if name == WRITE:
+            if name == WRITE and (left := self._patience()) > 0:
+                self.set_deadline(WRITE, min(left, self._write_timeout / LOOKS))
+            elif name == WRITE:
                 self.note("cut off: output not taken", seconds=self._write_timeout)
                 self.abort()
             elif name == CLOSE:
@@ -555,6 +576,23 @@ def _tls_fault(reason: Failure) -> str:
     if not isinstance(error, SSL.Error) or not error.args or not error.args[0]:
         return ""
     return str(error.args[0][-1][-1])
+
+
+_BYTES_ACKED = 120  # offset of tcpi_bytes_acked, 64 bits, in <linux/tcp.h>'s tcp_info
+
+
+def _octets_taken(transport: Any) -> int:
+    """Octets that the client has acknowledged so far; 0 where that cannot be known."""
+    connection = getattr(transport, "socket", None)
+    if connection is None:
+        return 0
+    try:
+        told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+    except OSError:  # a Unix socket
+        return 0
+    if len(told) < _BYTES_ACKED + 8:
+        return 0
+    return int.from_bytes(told[_BYTES_ACKED:], sys.byteorder)
 
 
 def _host(peer: IAddress) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import idle
 from tests.stress import scenarios
 from tests.stress.site import Site, serving
 
@@ -72,6 +73,17 @@ def test_slow_readers(site: Site) -> None:
 def test_restart(site: Site) -> None:
     """R18; the last one, since the server is gone then."""
     asyncio.run(scenarios.restart(site, 5))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("with_tls", "most"), [(False, 12), (True, 70)])
+def test_idle_connections_are_cheap(with_tls: bool, most: int) -> None:
+    """R9, with some hundred; ten thousand are those of `python -m bench.idle`."""
+    figures = idle.measure(300, 10, with_tls=with_tls, still=3.0)
+    assert figures.weight < most * 1024
+    assert figures.descriptors <= 0
+    assert figures.share < 0.02
+    assert figures.waits[-1] < 1.0
 
 
 @pytest.mark.long
