@@ -80,7 +80,6 @@ class LmtpConnection(Connection):
         self.set_deadline(_IDLE, self._settings.idle_timeout)
 
     def octets_received(self, octets: bytes) -> None:
-        self.set_deadline(_IDLE, self._settings.idle_timeout)
         self._reader.feed(octets)
         if not self._is_running:
             self._is_running = True
@@ -114,15 +113,18 @@ class LmtpConnection(Connection):
 
     # -- work ----------------------------------------------------------------
 
-    async def _work(self) -> None:
-        """Everything that the octets received so far ask for, in order."""
+    async def _work(self) -> bool:
+        """Everything that the octets received so far ask for, in order; False if that is
+        nothing: an unfinished line does not keep a connection alive (R11)."""
         reader, session = self._reader, self._session
+        is_something = False
         while self.is_open and not self._goodbye:
             if self.is_full:
                 await self.drained()  # the client must read before it is served further
             event = reader.next()
             if event is NEED_DATA:
-                return
+                break
+            is_something = True
             if isinstance(event, DataPart):
                 session.take(event.octets)
             elif isinstance(event, Line):
@@ -133,14 +135,16 @@ class LmtpConnection(Connection):
                 session.refuse(_BARE_LF_REPLY, is_fatal=True)
             else:
                 session.refuse(_TOO_LONG_REPLY)
+        return is_something
 
-    def _worked(self, _result: None) -> None:
+    def _worked(self, is_something: bool) -> None:
         self._is_running = False
         if self._goodbye:
             self.say_goodbye(self._goodbye)
         if not self.is_open:
             return
-        self.set_deadline(_IDLE, self._settings.idle_timeout)
+        if is_something:
+            self.set_deadline(_IDLE, self._settings.idle_timeout)
         if self._session.client:
             self.set_deadline(_LHLO, None)
         if not self._session.is_receiving:

@@ -352,6 +352,17 @@ def test_an_idle_client_is_closed(client: Client) -> None:
     assert client.is_closed
 
 
+def test_a_command_that_trickles_in_is_not_waited_for(client: Client) -> None:
+    """R11: octets of a line that does not end do not put the deadline off."""
+    client.say(b"LHLO x\r\n")
+    for _ in range(5):
+        assert not client.is_closed
+        client.say(b"x")
+        client.clock.advance(60)
+    assert codes(client.read())[-1] == "421 4.3.2"
+    assert client.is_closed
+
+
 def test_a_client_that_takes_no_replies_is_cut_off(client: Client) -> None:
     """R10, T52: after 5 minutes, not before."""
     client.say(b"LHLO x\r\n")
