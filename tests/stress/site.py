@@ -177,9 +177,9 @@ def serving(folder: Path, descriptors: int = 0, **options: Any) -> Iterator[Site
     limit = ("prlimit", f"--nofile={descriptors}") if descriptors else ()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    process = Process.start(*limit, *TWISTD, str(config))
+    site = Site(Process.start(*limit, *TWISTD, str(config)), config)
     try:
-        yield Site(process, config)
+        yield site
     finally:
-        if process.popen.poll() is None:
-            process.stop(20)
+        if site.process.popen.poll() is None:  # a scenario may have started it anew
+            site.process.stop(20)
