@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from mailserver.mime.headers import Address, unfold
@@ -12,6 +13,24 @@ MAX_ADDRESSES = 10_000
 """Members of one address list in an envelope."""
 
 ADDRESS_FIELDS = frozenset(b"from sender reply-to to cc bcc".split())
+
+
+_WORD = rb"[^ \t\"(),:;<>@\[\]\\]++"
+_ADDRESS = rb"(?:(?:\"[^\"\\]*+\"|%b(?: %b)*+) <%b@%b>|%b@%b)" % (
+    _WORD,
+    _WORD,
+    _WORD,
+    _WORD,
+    _WORD,
+    _WORD,
+)
+_PLAIN = re.compile(rb"%b(?:, %b)*+" % (_ADDRESS, _ADDRESS))
+
+
+def is_plain(value: bytes) -> bool:
+    """Whether a list is written as `written` would write it, but for quotes around names;
+    most are, and this is told ten times faster than by reading them."""
+    return _PLAIN.fullmatch(value) is not None
 
 
 def address_values(message: Part) -> dict[bytes, bytes]:

@@ -14,7 +14,7 @@ import unicodedata
 
 import attrs
 
-from mailserver.mime.addresses import MAX_ADDRESSES, address_values, written
+from mailserver.mime.addresses import MAX_ADDRESSES, address_values, is_plain, written
 from mailserver.mime.buffers import Buffer, Octets, buffer_of
 from mailserver.mime.charsets import decode
 from mailserver.mime.decode import Encoding, decode_leniently
@@ -119,11 +119,13 @@ _SEARCHED = (b"from", b"to", b"cc", b"bcc")
 
 def _envelope_lines(message: Part) -> str:
     values = address_values(message)
+    present = [name for name in _SEARCHED if name in values]
+    if all(is_plain(values[name]) for name in present):
+        return ""
     lines: list[str] = []
     differs = False
-    for name in _SEARCHED:
-        if (value := values.get(name)) is None:
-            continue
+    for name in present:
+        value = values[name]
         addresses = parse_addresses(value, MAX_ADDRESSES)
         as_written = fold(decode_words(value))
         folded = fold(written(addresses)) if len(addresses) < MAX_ADDRESSES else as_written

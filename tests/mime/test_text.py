@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailserver.mime.addresses import is_plain, written
 from mailserver.mime.describe import describe
+from mailserver.mime.headers import parse_addresses
 from mailserver.mime.text import PREVIEW_LENGTH, fold, html_text, search_text
+from mailserver.mime.words import decode_words
 from tests.mailgen import SORTS, message
 from tests.mime.values import crlf
 
@@ -129,6 +132,40 @@ def test_addresses_are_kept_again_only_where_the_envelope_differs(
     addresses: bytes, as_in_the_envelope: str
 ) -> None:
     assert search_text(b"From: %b\r\n\r\n" % addresses).envelope == as_in_the_envelope
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"ann",
+                b" ",
+                b"  ",
+                b",",
+                b", ",
+                b"@",
+                b"a@b",
+                b"<a@b>",
+                b" <a@b>",
+                b"<",
+                b">",
+                b'"B, C" ',
+                b'"',
+                b"(x)",
+                b";",
+                b":",
+                b"=?utf-8?q?=c3=a9?=",
+                b"\\",
+                b".",
+            ]
+        ),
+        max_size=8,
+    ).map(b"".join)
+)
+def test_what_looks_plain_is_written_as_the_envelope_has_it(value: bytes) -> None:
+    if is_plain(value):
+        as_written = fold(decode_words(value)).replace('"', "")
+        assert fold(written(parse_addresses(value, 100))) == as_written
 
 
 def test_a_long_line_drawn_with_signs_is_found_wherever_it_stands() -> None:
