@@ -75,6 +75,7 @@ class Spooled:
         self._path = path
         self._descriptor = descriptor
         self._synced = False
+        self._failure: MailError | None = None
         self._lock = threading.Lock()
 
     def synced_path(self) -> str:
@@ -84,6 +85,8 @@ class Spooled:
             MailError: INVALID if it was discarded; DISK_FULL, UNAVAILABLE.
         """
         with self._lock:
+            if self._failure is not None:  # for the other recipients it is a bad disk as well
+                raise MailError(self._failure.kind, self._failure.text)
             if self._path is None or self._descriptor is None:
                 raise MailError(ErrorKind.INVALID, "this message was discarded already")
             if not self._synced:
@@ -92,7 +95,8 @@ class Spooled:
                 except OSError as error:
                     # The kernel may have dropped the octets: no second try (R4).
                     self._forget()
-                    raise disk_error(error) from error
+                    self._failure = disk_error(error)
+                    raise self._failure from error
                 self._synced = True
             return self._path
 

@@ -67,6 +67,25 @@ def test_a_disk_that_removes_nothing_is_no_reason_to_fail(
     assert spooled(rig) == [path], "for remove_leftovers"
 
 
+def test_what_could_not_be_synced_is_refused_to_every_recipient_for_the_time_being(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:  # R4, T46
+    message = rig.spool(LARGE)
+
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, "a bad disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(MailError) as first:
+            message.synced_path()
+    for _ in range(2):  # nor is it tried again: the kernel may have dropped the octets
+        with pytest.raises(MailError) as later:
+            message.synced_path()
+        assert later.value.kind is first.value.kind is ErrorKind.UNAVAILABLE
+    assert spooled(rig) == []
+
+
 def test_a_full_disk_is_told_while_octets_come(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any) -> int:
         raise OSError(errno.ENOSPC, "no room")
