@@ -211,7 +211,10 @@ class Journal:
                     (p.uid for p in self.used if (p.account, p.mailbox) == (account, mailbox)),
                     default=0,
                 )
-                assert told["UIDNEXT"] > highest, f"UIDNEXT fell back in {account} {mailbox}"
+                assert told["UIDNEXT"] > highest, (
+                    f"UIDNEXT fell back in {account} {mailbox}: {highest} was told before, and"
+                    f" now {told}; the highest of {len(here)} is {max(here, default=None)}"
+                )
                 found |= here
         return found
 
