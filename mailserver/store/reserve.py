@@ -48,7 +48,8 @@ class Reserve:
                     os.posix_fallocate(descriptor, 0, size)
                     return
                 except OSError:
-                    os.ftruncate(descriptor, 0)
+                    with suppress(OSError):  # of a bad disk; smaller is what is wanted (R4)
+                        os.ftruncate(descriptor, 0)
                     size //= 2
         finally:
             os.close(descriptor)

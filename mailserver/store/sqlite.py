@@ -422,7 +422,7 @@ class _Writer(threading.Thread):
                 together.append(job)
                 continue
             if together:
-                self._results.add(self._commit(account, together))
+                self._results.add(self._commit_or_refuse(account, together))
                 together = []
             answer = _Answer(job.deferred)
             try:
@@ -431,7 +431,16 @@ class _Writer(threading.Thread):
                 answer.error = self._refused(error)
             self._results.add([answer])
         if together:
-            self._results.add(self._commit(account, together))
+            self._results.add(self._commit_or_refuse(account, together))
+
+    def _commit_or_refuse(self, account: AccountId, jobs: list[_Job]) -> list[_Answer]:
+        """`_commit`, and an answer to each job also if that fails as nobody foresaw: without
+        this thread its accounts could not be written any more."""
+        try:
+            return self._commit(account, jobs)
+        except Exception as error:  # noqa: BLE001  answered, and logged by _refused
+            self._drop(account)
+            return _refuse(jobs, self._refused(error))
 
     def _commit(self, account: AccountId, jobs: list[_Job]) -> list[_Answer]:
         """One transaction for the jobs; returns what each is to be answered."""

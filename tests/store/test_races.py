@@ -254,6 +254,39 @@ def test_a_reserve_that_cannot_be_lent_stops_no_writer(
         pass
 
 
+def test_a_reserve_that_cannot_be_made_again_stops_no_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # R4
+    reserve = Reserve(tmp_path / "reserve", 1 << 20)
+
+    def fails(*args: Any) -> None:
+        raise OSError(28, "no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", fails)
+        patch.setattr(os, "ftruncate", fails)
+        with reserve.lent():
+            pass
+    with reserve.lent():
+        pass
+    assert (tmp_path / "reserve").stat().st_size == 1 << 20
+
+
+def test_what_nobody_foresaw_stops_no_writer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R4: a thread that ended would leave its accounts without an answer for ever."""
+
+    def fails(*args: Any, **more: Any) -> None:
+        raise OSError(5, "a bad disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mailserver.store.sqlite._Writer._remove_files", fails)
+        with pytest.raises(MailError) as refused:
+            rig.append()
+    assert refused.value.kind is ErrorKind.UNAVAILABLE
+    rig.append()
+    assert len(rig.image().uids) == 2, "what was refused may be there (R1)"
+
+
 def test_listeners_that_fail_lose_no_answer(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(event: Any) -> None:
         raise RuntimeError("a listener's fault")
