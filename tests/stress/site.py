@@ -118,9 +118,10 @@ class Site:
             is_patient: a visit that is refused is tried again; else it fails.
         """
         visits: list[float] = []
+        over = False
 
         async def visit() -> None:
-            while True:
+            while not over:
                 began = time.monotonic()
                 client = await self.connect(PROBE)
                 greeting = await client.line()
@@ -145,6 +146,7 @@ class Site:
             if visiting.done():
                 visiting.result()
         finally:
+            over = True  # Python 3.11's wait_for may lose what `cancel` says
             visiting.cancel()
             await asyncio.gather(visiting, return_exceptions=True)
 
