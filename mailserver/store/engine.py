@@ -40,7 +40,8 @@ class Connection(Protocol):
         """What `find` gave for this key, if nothing was committed since; else ask it.
 
         Args:
-            find: reads from this connection alone, and gives a value that never changes.
+            find: reads from this connection alone, whenever it is called: it must not hand on
+                what was read before; and gives a value that never changes.
         """
         ...
 

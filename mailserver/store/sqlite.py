@@ -216,7 +216,9 @@ class SqliteConnection:
         try:
             return self._kept[key]  # type: ignore[no-any-return]
         except KeyError:
-            found = self._kept[key] = find()
+            found = find()
+            if self._version == version:  # `find` has not looked at a later state itself
+                self._kept[key] = found
             return found
 
     def run(self, statement: str, arguments: Sequence[Any] = ()) -> int:

@@ -23,6 +23,7 @@ from mailserver.store.image import Image
 from mailserver.store.mailstore import MailStore
 from mailserver.store.reserve import Reserve
 from mailserver.store.sqlite import SqliteConnection, SqliteEngine
+from mailserver.store.transactions import rows
 from mailserver.store.transactions.messages import append, incoming
 from mailserver.store.transactions.rows import by_name
 from tests.contract.rig import ARRIVED, Rig, flags_of, open_sqlite
@@ -252,6 +253,30 @@ def test_a_reserve_that_cannot_be_lent_stops_no_writer(
     monkeypatch.setattr(Path, "unlink", fails)
     with reserve.lent():
         pass
+
+
+def test_a_commit_amid_a_look_is_seen_by_the_next(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R1, T12: what was acknowledged shows at once, not only after one commit more."""
+    ref, asked = rig.ref(), rows._one
+
+    def one(connection: Connection, statement: str, argument: str) -> Any:
+        found = asked(connection, statement, argument)
+        monkeypatch.setattr(rows, "_one", asked)
+        rig.append()  # another thread commits just now
+        return found
+
+    reader = engine(rig)._reader(rig.ann.id)
+    for find in (lambda: by_name(reader, "INBOX"), lambda: rows.by_id(reader, ref.mailbox)):
+        reader._kept.clear()
+        before = rig.run(rig.store.status(rig.who, ref)).uid_next
+        reader._kept.clear()
+        monkeypatch.setattr(rows, "_one", one)
+        find()
+        for look in (rows.by_id(reader, ref.mailbox), by_name(reader, "INBOX")):
+            assert look is not None and look.uid_next == before + 1
+        assert rig.run(rig.store.status(rig.who, ref)).uid_next == before + 1
 
 
 def test_a_reserve_that_cannot_be_made_again_stops_no_writer(

@@ -53,13 +53,8 @@ def by_id(connection: Connection, mailbox: MailboxId) -> Mailbox | None:
 
 
 def by_name(connection: Connection, name: str) -> Mailbox | None:
-    """Find a mailbox by its canonical name; `by_id` finds it then without looking."""
-
-    def find() -> Mailbox | None:
-        found = _one(connection, sql.BY_NAME, name)
-        return None if found is None else connection.kept(found.id, lambda: found)
-
-    return connection.kept((name,), find)
+    """Find a mailbox by its canonical name."""
+    return connection.kept((name,), lambda: _one(connection, sql.BY_NAME, name))
 
 
 def _one(connection: Connection, statement: str, argument: str) -> Mailbox | None:
