@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_synced_is_not_acknowledged(
         for _ in range(2):
             with pytest.raises(MailError) as raised:
                 rig.run(rig.store.deliver(Recipient("a", rig.ann), message, b""))
-    assert raised.value.kind is ErrorKind.INVALID
+    assert raised.value.kind is ErrorKind.UNAVAILABLE
     assert rig.used() == (0, 0)
     rig.deliver(LARGE)
 
