@@ -24,6 +24,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "access": ("mailserver.cli.access", "access"),
     "who": ("mailserver.cli.who", "who"),
     "kick": ("mailserver.cli.who", "kick"),
+    "start": ("mailserver.cli.switch", "start"),
+    "stop": ("mailserver.cli.switch", "stop"),
     "configutil": ("mailserver.cli.configutil", "configutil"),
     "demo": ("mailserver.cli.demo", "demo"),
 }

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.service.config import ConfigurationError, Settings, find_config, load
+from mailserver.service.control import Row, ask
 from mailserver.service.installation import Installation, installation_settings
 
 T = TypeVar("T")
@@ -134,3 +135,20 @@ def _fail_with(error: BaseException | None) -> NoReturn:
 def print_json(value: object) -> None:
     """Print one value for programs."""
     click.echo(json.dumps(value, ensure_ascii=False, sort_keys=True))
+
+
+def ask_server(context: click.Context, command: str, **arguments: object) -> list[Row]:
+    """Ask the running server; ends the command with a sentence if there is none or it refuses.
+
+    Returns:
+        The rows of its answer; see `mailserver.service.control`.
+    """
+    data = settings_of(context).data
+    act_as_owner(data)
+    try:
+        rows = ask(data, command, **arguments)
+    except MailError as error:
+        fail(error.text, EXIT_CODES.get(error.kind, 1))
+    if rows is None:
+        fail(f"no server runs on {data}", EXIT_CODES[ErrorKind.UNAVAILABLE])
+    return rows

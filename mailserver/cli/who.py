@@ -11,10 +11,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mailserver.cli.running import EXIT_CODES, act_as_owner, fail, print_json, settings_of
-from mailserver.errors import ErrorKind, MailError
+from mailserver.cli.running import ask_server, fail, print_json
+from mailserver.errors import MailError
 from mailserver.model.addresses import canonical_address
-from mailserver.service.control import Row, ask
+from mailserver.service.control import ask
 
 _NUMBER = re.compile(r"(?:[A-Za-z0-9]+-)?0*(\d{1,15})")
 
@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"(?:[A-Za-z0-9]+-)?0*(\d{1,15})")
 @click.pass_context
 def who(context: click.Context, as_json: bool) -> None:
     """Show who is connected to the running server."""
-    rows = _asked(context, "who")
+    rows = ask_server(context, "who")
     if as_json:
         print_json(rows)
         return
@@ -50,7 +50,7 @@ def kick(context: click.Context, target: str | None, everyone: bool, as_json: bo
     """
     if (target is None) is not everyone:
         fail("give an account, an address or a session's number, or --all", 64)
-    rows = _asked(context, "kick", **({"all": True} if target is None else _chosen(target)))
+    rows = ask_server(context, "kick", **({"all": True} if target is None else _chosen(target)))
     if as_json:
         print_json(rows)
     else:
@@ -85,15 +85,3 @@ def _chosen(target: str) -> dict[str, Any]:
         return {"account": canonical_address(target)}
     except MailError:
         fail(f"{target!r} is no account, address or number of a session", 64)
-
-
-def _asked(context: click.Context, command: str, **arguments: object) -> list[Row]:
-    data = settings_of(context).data
-    act_as_owner(data)
-    try:
-        rows = ask(data, command, **arguments)
-    except MailError as error:
-        fail(error.text, EXIT_CODES.get(error.kind, 1))
-    if rows is None:
-        fail(f"no server runs on {data}", EXIT_CODES[ErrorKind.UNAVAILABLE])
-    return rows

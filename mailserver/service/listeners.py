@@ -51,12 +51,19 @@ class Listener(Protocol):
             StartFault: with address, option and reason.
         """
 
+    @property
+    def address_text(self) -> str:
+        """Where it listens, for people."""
+
     def start(self, reactor: Any, factory: IProtocolFactory) -> None:
-        """Begin to serve.
+        """Begin to serve; also again after `pause`.
 
         Raises:
             StartFault: as `bind`.
         """
+
+    def pause(self) -> None:
+        """Refuse new connections until the next `start`; connections go on."""
 
     def stop(self) -> Deferred[None]:
         """Stop listening; connections go on. May be called at any time."""
@@ -90,8 +97,21 @@ class TcpListener:
             return number
         return 0 if self._listening is None else int(self._listening.getHost().port)  # type: ignore[attr-defined]
 
+    @property
+    def address_text(self) -> str:
+        """Address and port."""
+        return f"{self.address} port {self.port}"
+
     def bind(self) -> None:
         """Bind and listen; see `Listener`."""
+        self._socket = self._bound(self.number, listens=True)
+
+    def _bound(self, number: int, *, listens: bool) -> socket.socket:
+        """A socket at this port.
+
+        Raises:
+            StartFault: as `bind`.
+        """
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         try:
             bound = socket.socket(family, socket.SOCK_STREAM)
@@ -100,28 +120,46 @@ class TcpListener:
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                bound.bind((self.address, self.number))
-                bound.listen(BACKLOG)
+                bound.bind((self.address, number))
+                if listens:
+                    bound.listen(BACKLOG)
             except OSError:
                 bound.close()
                 raise
         except OSError as error:
             raise StartFault(
-                f"cannot listen on {self.address} port {self.number} ({self.option}):"
-                f" {_reason(error)}"
+                f"cannot listen on {self.address} port {number} ({self.option}): {_reason(error)}"
             ) from error
-        self._socket = bound
+        return bound
 
     def start(self, reactor: Any, factory: IProtocolFactory) -> None:
         """Accept connections; see `Listener`."""
         bound, self._socket = self._socket, None
         assert bound is not None, "bind comes first"
         try:
+            bound.listen(BACKLOG)  # not so any more after `pause`
             port = reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
             port.transport = PromptServer  # what it makes of each connection
             self._listening = port
         finally:
             bound.close()  # the reactor has its own descriptor
+
+    def pause(self) -> None:
+        """Stop listening, but stay bound; see `Listener`.
+
+        Linux lets a socket that was shut down listen again, at the same port and without the
+        privileges that it took to bind it.
+        """
+        port, self._listening = self._listening, None
+        if port is not None:
+            bound: socket.socket = port.socket.dup()  # type: ignore[attr-defined]
+            number = bound.getsockname()[1]
+            bound.shutdown(socket.SHUT_RDWR)
+            if not self.number:  # one that the kernel chose is taken back by it
+                bound.close()
+                bound = self._bound(number, listens=False)
+            self._socket = bound
+            port.stopListening()
 
     def stop(self) -> Deferred[None]:
         """Stop accepting; see `Listener`."""
@@ -154,6 +192,11 @@ class UnixListener:
         """None: 0."""
         return 0
 
+    @property
+    def address_text(self) -> str:
+        """The path."""
+        return str(self.path)
+
     def bind(self) -> None:
         """Nothing: the socket belongs to the user that the server runs as."""
 
@@ -175,6 +218,11 @@ class UnixListener:
                 f"cannot listen on {self.path} ({self.option}): {_reason(error)}"
             ) from error
         self._listening = listening
+
+    def pause(self) -> None:
+        """Remove the socket; see `Listener`."""
+        port, self._listening = self._listening, None
+        _stopped(port)
 
     def stop(self) -> Deferred[None]:
         """Stop accepting and remove the socket; see `Listener`."""

@@ -63,6 +63,7 @@ from mailserver.service.parts import (
 )
 from mailserver.service.sessions import session_commands
 from mailserver.service.sources import source_settings
+from mailserver.service.switches import Entrance, switch_commands
 from mailserver.service.tls import CertificateFault, ServiceTls
 from mailserver.service.tls.server import Prepared
 from mailserver.service.tokens import load_tokens
@@ -149,6 +150,7 @@ class Server(Service):
         self._listeners: list[Listener] = []
         self._factories: dict[str, ImapFactory | Pop3Factory | LmtpFactory] = {}
         self._proxies: list[ProxyFactory] = []
+        self._entrances: list[Entrance] = []
         self._oddities = Oddities()
         self._control: ControlServer | None = None
         self._timers: list[LoopingCall] = []
@@ -233,8 +235,11 @@ class Server(Service):
         for listener in self._listeners:
             if listener.service not in self._factories:
                 self._factories[listener.service] = self._factory(installation, listener.service)
-            listener.start(self._reactor, self._serving(listener))
+            entrance = Entrance(listener, self._serving(listener))
+            listener.start(self._reactor, entrance.factory)
+            self._entrances.append(entrance)
         commands = session_commands(self.monitor, self._reactor.seconds, time.time)
+        commands |= switch_commands(self._entrances, self.monitor, self._reactor, self._note_switch)
         socket = self._settings.data / CONTROL_SOCKET
         self._control = ControlServer(socket, commands, self._reactor)
         self._control.start()
@@ -291,6 +296,11 @@ class Server(Service):
             tls=self._tls_of("imap"),
         )
         return ImapFactory(services, service)
+
+    def _note_switch(self, service: str, what: str) -> None:
+        self.log.emit(
+            LogLevel.warn, "{service} is {what} by the administrator", service=service, what=what
+        )
 
     def _tls_of(self, service: str) -> ServiceTls | None:
         return None if self._tls is None else self._tls.for_service(service)
@@ -354,6 +364,7 @@ class Server(Service):
         if installation is not None:
             await installation.stop()
         self._listeners.clear()
+        self._entrances.clear()
         self._factories.clear()
 
     async def _all_closed(self, seconds: float) -> bool:
