@@ -114,15 +114,19 @@ def oauthbearer_message(user: str, token: str, host: str = "", port: int = 0) ->
 
     Args:
         user: whom to be; empty for whom the token names.
+        token: empty to ask what is wanted (§4.3).
         host, port: what the client connected to; left out if empty.
     """
     authzid = b"a=" + write_saslname(user) if user else b""
     pairs = [(b"host", host.encode("ascii")), (b"port", b"%d" % port if port else b"")]
-    pairs.append((b"auth", b"Bearer " + token.encode("ascii")))
     body = b"".join(b"%b=%b\x01" % pair for pair in pairs if pair[1])
-    return b"n," + authzid + b",\x01" + body + b"\x01"
+    return b"n," + authzid + b",\x01" + body + _auth(token) + b"\x01\x01"
 
 
 def xoauth2_message(user: str, token: str) -> bytes:
     """Make a client's message of XOAUTH2."""
-    return b"user=%b\x01auth=Bearer %b\x01\x01" % (user.encode("utf-8"), token.encode("ascii"))
+    return b"user=%b\x01%b\x01\x01" % (user.encode("utf-8"), _auth(token))
+
+
+def _auth(token: str) -> bytes:
+    return b"auth=" + (b"Bearer " + token.encode("ascii") if token else b"")
