@@ -493,12 +493,19 @@ class IAuthenticator(Interface):
         else must not be offered."""
 
     async def check_password(
-        name: str, password: str, *, authzid: str, service: str, address: str
+        name: str,
+        password: str,
+        *,
+        authzid: str,
+        service: str,
+        address: str,
+        began: Callable[[], None] = ...,
     ) -> Principal:
         """Verify a password.
 
         Args:
             name: as typed.
+            began: called when the throttle has given a turn and the check itself begins.
         """
 
     async def attempt(name: str, kind: SecretKind, *, service: str, address: str) -> IAttempt:
@@ -512,11 +519,19 @@ class IAuthenticator(Interface):
             MailError: UNAVAILABLE.
         """
 
-    async def check_token(token: str, *, user: str, service: str, address: str) -> Principal:
+    async def check_token(
+        token: str,
+        *,
+        user: str,
+        service: str,
+        address: str,
+        began: Callable[[], None] = ...,
+    ) -> Principal:
         """Verify a bearer token of an OAuth server (RFC 6750).
 
         Args:
             user: whom the client wants to be, as typed; empty for whom the token names.
+            began: as `check_password`.
 
         Raises:
             MailError: AUTHORIZATION_FAILED also for a token without the scope that is
@@ -593,7 +608,7 @@ class ISession(Interface):
     account: str = Attribute("canonical name, empty before login")
     secure: bool = Attribute("TLS is on")
     status: str = Attribute("authenticating, connected to MAILBOX, …")
-    connected_at: float = Attribute("monotonic seconds")
+    connected_at: float = Attribute("seconds, by the reactor's clock")
 
     def disconnect(reason: str) -> None:
         """Say goodbye in the protocol's words and close."""
@@ -611,6 +626,13 @@ class ISessionMonitor(Interface):
 
     def closed(session: ISession) -> None:
         """Forget it."""
+
+    def check_began(session: ISession) -> None:
+        """Who it says it is is being checked: until `check_ended`, `logged_in` or `closed` it
+        does not have to make room for others."""
+
+    def check_ended(session: ISession) -> None:
+        """The check is over, or never began."""
 
     def logged_in(session: ISession) -> bool:
         """Count it for its account and address; False if that is one too many."""

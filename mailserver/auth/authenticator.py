@@ -35,6 +35,10 @@ from mailserver.model.secrets import Evidence, SecretKind, Secrets
 FAILED_TEXT = "the name or the password is wrong"
 
 
+def _unheard() -> None:
+    """Nobody wants to know when a check begins."""
+
+
 @attrs.frozen
 class _Client:
     """Who wants in: canonical login name, service, address."""
@@ -95,11 +99,19 @@ class Authenticator:
     # -- ways to prove who one is ----------------------------------------------
 
     async def check_password(
-        self, name: str, password: str, *, authzid: str, service: str, address: str
+        self,
+        name: str,
+        password: str,
+        *,
+        authzid: str,
+        service: str,
+        address: str,
+        began: Callable[[], None] = _unheard,
     ) -> Principal:
         """Verify a password; see `IAuthenticator`."""
         client = await self._client(name, service, address)
         await self._turn(client)
+        began()
         account = await self._ask(client, password)
         if account is None:
             raise self._failed(client, "wrong name or password")
@@ -129,10 +141,19 @@ class Authenticator:
             raise self._unavailable(client, refusal)
         return _Attempt(self, client, decoy)
 
-    async def check_token(self, token: str, *, user: str, service: str, address: str) -> Principal:
+    async def check_token(
+        self,
+        token: str,
+        *,
+        user: str,
+        service: str,
+        address: str,
+        began: Callable[[], None] = _unheard,
+    ) -> Principal:
         """Verify a bearer token; see `IAuthenticator`."""
         client = await self._client(user, service, address)
         await self._turn(client)
+        began()
         tokens = self.tokens
         if tokens is None:  # switched off a moment ago
             raise MailError(ErrorKind.UNAVAILABLE, "tokens are not taken here")

@@ -451,6 +451,14 @@ class Connection(Protocol):
         below 0 (S3)."""
         return max(0.0, self.connected_at + seconds - self.clock.seconds())
 
+    def check_began(self) -> None:
+        """Who the client says it is is being checked; see `ISessionMonitor`."""
+        self._monitor.check_began(self)
+
+    def check_ended(self) -> None:
+        """The check is over, or never began."""
+        self._monitor.check_ended(self)
+
     def logged_in(self, account: str) -> bool:
         """Count this session for an account; False if it is one too many (SUN-30).
 

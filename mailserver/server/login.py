@@ -9,7 +9,8 @@ challenges and responses.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import attrs
@@ -50,6 +51,12 @@ class Peer(Protocol):
 
     def channel_bindings(self) -> Mapping[bytes, bytes]:
         """What its TLS connection can be told by, type → data; empty without TLS."""
+
+    def check_began(self) -> None:
+        """Who the client says it is is being checked, which takes none of its time."""
+
+    def check_ended(self) -> None:
+        """The check is over, or never began."""
 
 
 class LoginSettings(Protocol):
@@ -198,14 +205,24 @@ class Door:
             raise self.refusal(row.shows)
         raise MailError(ErrorKind.PRIVACY_REQUIRED, "this mechanism needs TLS")
 
+    @contextmanager
+    def _checking(self) -> Iterator[Callable[[], None]]:
+        """What is to be called when a check begins; it ends with the block."""
+        try:
+            yield self.peer.check_began
+        finally:
+            self.peer.check_ended()
+
     async def _check(self, claim: sasl.Credentials) -> Principal:
-        return await self.authenticator.check_password(
-            claim.authcid,
-            claim.password,
-            authzid=claim.authzid,
-            service=self.service,
-            address=self.peer.address,
-        )
+        with self._checking() as began:
+            return await self.authenticator.check_password(
+                claim.authcid,
+                claim.password,
+                authzid=claim.authzid,
+                service=self.service,
+                address=self.peer.address,
+                began=began,
+            )
 
     async def _prove(
         self, wanted: sasl.SecretsWanted, mechanism: sasl.Mechanism, ask: Ask
@@ -229,9 +246,14 @@ class Door:
         try:
             if not claim.token:
                 raise MailError(ErrorKind.AUTHENTICATION_FAILED, "no token was sent")
-            return await self.authenticator.check_token(
-                claim.token, user=claim.user, service=self.service, address=self.peer.address
-            )
+            with self._checking() as began:
+                return await self.authenticator.check_token(
+                    claim.token,
+                    user=claim.user,
+                    service=self.service,
+                    address=self.peer.address,
+                    began=began,
+                )
         except MailError as error:
             code = _TOKEN_ERRORS.get(error.kind)
             if code is not None:
@@ -240,9 +262,11 @@ class Door:
             raise
 
     async def _check_certificate(self, claim: sasl.External) -> Principal:
-        return await self.authenticator.check_certificate(
-            self.peer.peer_account(),
-            authzid=claim.authzid,
-            service=self.service,
-            address=self.peer.address,
-        )
+        with self._checking() as began:
+            began()
+            return await self.authenticator.check_certificate(
+                self.peer.peer_account(),
+                authzid=claim.authzid,
+                service=self.service,
+                address=self.peer.address,
+            )

@@ -1,13 +1,26 @@
 """Every live session of this process, and how many there may be (SUN-30, CGP-10, R11).
 
 A service that is full of connections which have not logged in is no service. So where there
-is no room, the one that has waited longest for its login makes some; who has logged in keeps
-his place, and so do newcomers for a few seconds.
+is no room, one that waits for its login makes some; who has logged in keeps his place, and so
+does whoever's password is being checked. Which one goes: that which waits longest at the
+address with most of them (`guests.py`), at once if the newcomer's address will have fewer,
+else only after `GUEST_TIME`. What follows from that:
+
+- Silent or trickling connections take no place from anybody who comes with fewer of them. If
+  they come one from each address, they lose their places in the order of their coming.
+- Quick connections from many addresses, while few places are free: from fewer addresses than
+  places, they only push out each other. From more of them nobody can be told apart, so each
+  has the time of a login and newcomers are refused meanwhile; without it nobody would ever
+  get as far as a login.
+- Clients that come back all at once, after a restart: a slow check costs none of them his
+  place, because a check ends by itself. Whoever finds all places full of checks is refused, and
+  comes again. The time for which the throttle holds a login back is no check: guessing on
+  purpose would make places safe.
+- TLS handshakes are guests like all others, since silence amid one costs nothing either.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import count
@@ -16,11 +29,13 @@ from typing import Final, TypeAlias
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.runtime import seconds
 from zope.interface import implementer
 
 from mailserver.auth.filters.access import Access
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.networks import Networks, counted_as
+from mailserver.service.guests import Guests
 
 _TLS_PORTS: Final = {"imaps": "imap", "pop3s": "pop3", "lmtps": "lmtp", "https": "http"}
 
@@ -29,8 +44,9 @@ _TOTAL: Final = "all"
 _Wanted: TypeAlias = tuple[Hashable, int]
 """What is counted, and its limit."""
 
-GUEST_TIME: Final = 5.0
-"""Seconds to log in that a connection has for certain; then it may have to make room."""
+GUEST_TIME: Final = 1.0
+"""Seconds after which a connection may have to make room for one whose address has as many:
+a handshake and a login from far away."""
 
 WITHOUT_LOGIN: Final = frozenset({"lmtp"})
 """Services whose clients are few hosts with many connections, which never log in."""
@@ -68,7 +84,7 @@ class SessionMonitor:
     """Counts sessions; those over a limit are refused and not counted.
 
     Args:
-        clock: seconds, that of `ISession.connected_at`.
+        clock: seconds, that of `ISession.connected_at`: the reactor's.
 
     Attributes:
         limits: may be replaced at any time; acts on what comes after.
@@ -80,7 +96,7 @@ class SessionMonitor:
     def __init__(
         self,
         limits: SessionLimits = SessionLimits(),
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = seconds,
     ) -> None:
         self.limits = limits
         self._clock = clock
@@ -88,14 +104,16 @@ class SessionMonitor:
         # Everybody who is to be told of a shutdown, with what each is counted under.
         self._live: dict[ISession, list[Hashable]] = {}
         self._counts: Counter[Hashable] = Counter()
-        # Not logged in, oldest first, of each service where people log in.
-        self._guests: defaultdict[str, dict[ISession, None]] = defaultdict(dict)
+        # Not logged in, of each service where people log in; and those of them whose login
+        # is being checked.
+        self._guests: defaultdict[str, Guests] = defaultdict(Guests)
+        self._checked: set[ISession] = set()
         self._numbers = count(1)
         self._waiting: list[Deferred[None]] = []
 
     def opened(self, session: ISession) -> bool:
-        """Register a connection; False if it is one too many. One that has waited too long
-        for its login may be ended in its place."""
+        """Register a connection; False if it is one too many. Another that waits for its
+        login may be ended in its place."""
         held = self._live.setdefault(session, [])
         service = counted_service(session.service)
         limits = self.limits
@@ -107,25 +125,23 @@ class SessionMonitor:
             return False
         own: _Wanted = (service, limits.per_service.get(service, 0))
         everybody: _Wanted = (_TOTAL, limits.total)
-        if self._is_over([own]) and not self._make_room([service]):
+        if self._is_over([own]) and not self._make_room(session, [self._guests[service]]):
             return False
-        if self._is_over([everybody]) and not self._make_room(self._guests):
+        if self._is_over([everybody]) and not self._make_room(session, self._guests.values()):
             return False
         self._take(held, [own, everybody, *wanted])
         if is_counted:
-            self._guests[service][session] = None
+            self._guests[service].add(session)
         return True
 
-    def _make_room(self, services: Iterable[str]) -> bool:
-        """End the connection that has waited longest for its login; False if there is none
-        that has had its time."""
-        oldest = [next(iter(self._guests[service]), None) for service in services]
-        found = min(
-            (one for one in oldest if one is not None),
-            key=lambda one: one.connected_at,
-            default=None,
-        )
-        if found is None or self._clock() - found.connected_at < GUEST_TIME:
+    def _make_room(self, newcomer: ISession, services: Iterable[Guests]) -> bool:
+        """End a connection that waits for its login; False if none has to go."""
+        firsts = [(one, first) for one in services if (first := one.first()) is not None]
+        if not firsts:
+            return False
+        crowded, found = min(firsts, key=lambda pair: (-pair[0].most, pair[1].connected_at))
+        is_fair = crowded.most > crowded.of(newcomer.address) + 1
+        if not is_fair and self._clock() - found.connected_at < GUEST_TIME:
             return False
         self.log.info(
             "{label} ended to make room for others", label=found.label, address=found.address
@@ -136,9 +152,24 @@ class SessionMonitor:
 
     def _forget(self, session: ISession) -> None:
         """Count a session no more."""
-        self._guests[counted_service(session.service)].pop(session, None)
+        self._no_guest(session)
         held = self._live.get(session, [])
         self._give_back(held, list(held))
+
+    def _no_guest(self, session: ISession) -> None:
+        self._checked.discard(session)
+        self._guests[counted_service(session.service)].remove(session)
+
+    def check_began(self, session: ISession) -> None:
+        """Keep its place for it; nothing for one that is in, or not counted."""
+        if self._guests[counted_service(session.service)].remove(session):
+            self._checked.add(session)
+
+    def check_ended(self, session: ISession) -> None:
+        """Let it wait again, as the last one of its address."""
+        if session in self._checked:
+            self._checked.remove(session)
+            self._guests[counted_service(session.service)].add(session)
 
     async def refusal(self, session: ISession) -> str:
         """Ask the filters of the service; where nobody logs in, an open decision refuses."""
@@ -161,7 +192,7 @@ class SessionMonitor:
         # By PROXYAUTH a session becomes another account's (SUN-14).
         self._give_back(held, [key for key in held if isinstance(key, tuple)])
         self._take(held, wanted)
-        self._guests[counted_service(session.service)].pop(session, None)
+        self._no_guest(session)
         return True
 
     def closed(self, session: ISession) -> None:

@@ -136,7 +136,7 @@ class Server(Service):
         *,
         in_foreground: bool = True,
     ) -> None:
-        self.monitor = SessionMonitor(session_limits(settings))
+        self.monitor = SessionMonitor(session_limits(settings), lambda: reactor.seconds())
         self.installation: Installation | None = None
         self._settings = settings
         self._reactor = reactor

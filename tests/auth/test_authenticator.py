@@ -268,6 +268,29 @@ class Throttled(AuthenticatorCase):
         await second
         await self.login("joe@example.org")
 
+    async def test_a_check_begins_when_its_turn_has_come(self) -> None:
+        """R11: while the throttle holds a login back, nothing is kept for it."""
+        began: list[float] = []
+
+        def login() -> Coroutine[Any, Any, Principal]:
+            return self.authenticator.check_password(
+                "joe@example.org",
+                "a",
+                authzid="",
+                service="imap",
+                address=HOME,
+                began=lambda: began.append(self.clock.seconds()),
+            )
+
+        await self.refused(ErrorKind.AUTHENTICATION_FAILED, login())
+        again = ensureDeferred(login())
+        await self.settle()
+        self.clock.advance(1.9)
+        self.assertEqual(began, [0])
+        self.clock.advance(0.1)
+        self.assertEqual(began, [0, 2])
+        await self.assertFailure(again, MailError)
+
     async def test_unknown_names_are_throttled_alike(self) -> None:
         for name in ("joe@example.org", "nobody@example.org"):
             await self.refused(ErrorKind.AUTHENTICATION_FAILED, self.login(name, "a", address=name))

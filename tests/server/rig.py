@@ -122,6 +122,10 @@ class Monitor:
     def closed(self, session: ISession) -> None:
         self.live.remove(session)
 
+    def check_began(self, session: ISession) -> None: ...
+
+    def check_ended(self, session: ISession) -> None: ...
+
     def logged_in(self, session: ISession) -> bool:
         same = sum(other.account == session.account for other in self.live)
         return same <= self.max_per_account

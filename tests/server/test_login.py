@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from threading import Event
 from typing import Any, ClassVar, TypeVar
 
 import jwt
@@ -23,6 +24,7 @@ from imapclient.exceptions import LoginError
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
@@ -333,6 +335,41 @@ class Scram(SiteCase):
         self.assertEqual(
             await self.in_thread(answers), {"NO [CONTACTADMIN] this account is disabled"}
         )
+
+    async def test_whose_login_is_checked_keeps_the_place(self) -> None:
+        """R11: whoever comes meanwhile is refused, however long it takes; after a wrong
+        password the place is free for others."""
+        self.site.set()
+        self.site.monitor.limits = SessionLimits({"imap": 1, "pop3": 1})
+        for service in ("imap", "pop3"):
+            go_on = self.block_checks()
+            line = await self.in_thread(Line, self.site, service, "plain", None)
+            for session in self.site.monitor.sessions():
+                session.connected_at -= 600
+            mechanism = client_of("PLAIN", line, "wrong")
+            checking = deferToThread(line.authenticate, "PLAIN", mechanism)
+            await self.until(lambda: bool(self.site.installation._pool._waiting))
+            refused = await self.in_thread(Line, self.site, service, "plain", None)
+            self.assertIn("too many connections", refused.greeting)
+            go_on.set()
+            self.assertEqual((await checking)[:2], "NO")
+            other = await self.in_thread(Line, self.site, service, "plain", None)
+            self.assertIn("OK", other.greeting)
+            self.assertIn("too many connections", await self.in_thread(line.read))
+            for one in (line, refused, other):
+                one.socket.close()
+
+    def block_checks(self) -> Event:
+        """Let no password be checked before the event is set."""
+        go_on = Event()
+        self.addCleanup(go_on.set)
+        for _ in range(self.site.installation.settings.hash_threads):
+            maybeDeferred(self.site.installation._pool.run, "blocked", go_on.wait)
+        return go_on
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        while not done():  # trial ends a test that takes too long
+            await deferLater(reactor, 0.005)  # type: ignore[arg-type]
 
     async def test_a_client_that_gives_up_is_not_in(self) -> None:
         """T41: also after the server has proved itself."""

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from mailserver.service.monitor import GUEST_TIME
 from tests.service.process import PASSWORD, Process
 from tests.service.test_start import TWISTD
 from tests.stress.site import ACCOUNTS, Client, Site, addresses, p99
@@ -139,11 +138,11 @@ async def flood(site: Site, per_second: int, seconds: float) -> Figures:
 
 async def few_descriptors(site: Site, number: int, hosts: int) -> Figures:
     """More connections than the process may open files; none of them logs in (R11)."""
-    async with site.watched(0.1, is_patient=True) as visits:
+    async with site.watched() as visits:
         made = await connected(site, number, hosts, net=4)
         most = site.descriptors
         at_once = len(visits)
-        await asyncio.sleep(GUEST_TIME + 2)
+        await asyncio.sleep(2)
         assert len(visits) > at_once, "nobody else is served"
         for client, _ in made:
             client.close()

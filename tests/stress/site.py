@@ -108,15 +108,9 @@ class Site:
         return sum("Traceback" in line for line in self.process.log)
 
     @asynccontextmanager
-    async def watched(
-        self, pause: float = 0.02, *, is_patient: bool = False
-    ) -> AsyncIterator[list[float]]:
+    async def watched(self, pause: float = 0.02) -> AsyncIterator[list[float]]:
         """Log in, do nothing and leave, over and over, from an address of its own; gives
-        the seconds that each visit took.
-
-        Args:
-            is_patient: a visit that is refused is tried again; else it fails.
-        """
+        the seconds that each visit took. None of them may fail."""
         visits: list[float] = []
         over = False
 
@@ -125,9 +119,6 @@ class Site:
                 began = time.monotonic()
                 client = await self.connect(PROBE)
                 greeting = await client.line()
-                if is_patient and greeting.startswith(b"* BYE [LIMIT] "):
-                    await asyncio.sleep(pause)
-                    continue
                 assert greeting.startswith(b"* OK "), greeting
                 answer = await client.log_in(ACCOUNTS[1])
                 assert answer.startswith(b"l OK "), answer

@@ -112,6 +112,12 @@ class Peer(Protocol):
     def channel_bindings(self) -> Mapping[bytes, bytes]:
         """See `server.login.Peer`."""
 
+    def check_began(self) -> None:
+        """See `server.login.Peer`."""
+
+    def check_ended(self) -> None:
+        """See `server.login.Peer`."""
+
     def logged_in(self, account: str) -> bool:
         """The client has logged in: count it for the account, and take the deadline for
         logging in off. False if it is one too many."""

@@ -29,6 +29,12 @@ class Channel(Protocol):
     def channel_bindings(self) -> Mapping[bytes, bytes]:
         """See `server.login.Peer`."""
 
+    def check_began(self) -> None:
+        """See `server.login.Peer`."""
+
+    def check_ended(self) -> None:
+        """See `server.login.Peer`."""
+
     def send(self, octets: bytes) -> None:
         """Queue octets; they go out joined, at the latest when a wait begins."""
 

@@ -114,6 +114,10 @@ class Monitor:
     def closed(self, session: ISession) -> None:
         self.live.remove(session)
 
+    def check_began(self, session: ISession) -> None: ...
+
+    def check_ended(self, session: ISession) -> None: ...
+
     def logged_in(self, session: ISession) -> bool:
         return True
 
