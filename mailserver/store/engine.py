@@ -113,6 +113,7 @@ class Engine(Protocol):
         *,
         makes_room: bool = False,
         is_synced: bool = True,
+        is_short: bool = False,
     ) -> T:
         """Run an operation in a transaction; durable, and its events published, when the
         awaitable returns. Operations of an account run one after the other, in order.
@@ -122,6 +123,7 @@ class Engine(Protocol):
                 is full (R3).
             is_synced: False lets a power cut (no crash of the program) take it back; what
                 is committed after it and synced makes it durable too.
+            is_short: it is done in a fraction of a millisecond and syncs no files.
 
         Raises:
             MailError: what the operation raised, then nothing of it is done; NONEXISTENT,

@@ -35,7 +35,8 @@ from mailserver.model.ids import AccountId
 from mailserver.store.blobs import open_new
 from mailserver.store.engine import Connection
 from mailserver.store.sql import messages as sql
-from mailserver.store.sqlite import SqliteConnection, SqliteEngine
+from mailserver.store.sqlite.connection import SqliteConnection
+from mailserver.store.sqlite.engine import SqliteEngine
 
 DATABASE = "text.sqlite"
 THREAD = "texts"

@@ -18,7 +18,7 @@ from twisted.trial import unittest
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Recipient
-from mailserver.store import sqlite
+from mailserver.store.sqlite.connection import SqliteConnection
 from tests.contract.rig import MAIL, Rig, account, open_sqlite
 from tests.contract.test_messages import LARGE
 
@@ -55,7 +55,7 @@ def test_a_file_is_durable_before_its_row(rig: Rig, monkeypatch: pytest.MonkeyPa
     record("fsync", lambda fd: os.readlink(f"/proc/self/fd/{fd}"))
     record("link", lambda source, target: str(target))
     record("mkdir", lambda path, mode=0: str(path))
-    run = sqlite.SqliteConnection.run
+    run = SqliteConnection.run
 
     def traced(self: Any, statement: str, arguments: Any = ()) -> int:
         result = run(self, statement, arguments)
@@ -63,7 +63,7 @@ def test_a_file_is_durable_before_its_row(rig: Rig, monkeypatch: pytest.MonkeyPa
             calls.append((statement, ""))
         return result
 
-    monkeypatch.setattr(sqlite.SqliteConnection, "run", traced)
+    monkeypatch.setattr(SqliteConnection, "run", traced)
     rig.deliver(LARGE)
     rig.deliver(LARGE + b"another")
     digests = [path.parent.name for path in rig.data.rglob("files/*/*")]
@@ -146,7 +146,7 @@ class CommitFailure(unittest.TestCase):
         others = [account(f"user{n}@example.org") for n in range(8)]
         for other in others:
             rig.run(rig.store.create_account(other))
-        run, failed = sqlite.SqliteConnection.run, []
+        run, failed = SqliteConnection.run, []
 
         def failing(self: Any, statement: str, arguments: Any = ()) -> int:
             [(owner,)] = self._sqlite.execute("SELECT id FROM account").fetchall()
@@ -155,7 +155,7 @@ class CommitFailure(unittest.TestCase):
                 raise MailError(ErrorKind.UNAVAILABLE, "the sync failed")
             return run(self, statement, arguments)
 
-        self.patch(sqlite.SqliteConnection, "run", failing)
+        self.patch(SqliteConnection, "run", failing)
         message = rig.spool(MAIL)
         recipients = [Recipient(to.name, to) for to in (*[rig.ann] * 5, *others)]
         # the thread is held up, so that the five share a commit

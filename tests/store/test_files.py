@@ -15,7 +15,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Account
 from mailserver.model.ids import AccountId, Uid
 from mailserver.model.search import Body
-from mailserver.store import sqlite
+from mailserver.store.sqlite import schema
 from tests.contract.rig import MAIL, Rig, account, open_sqlite
 from tests.contract.test_mailboxes import refused
 from tests.contract.test_messages import LARGE
@@ -97,11 +97,11 @@ def test_a_newer_schema_is_refused_with_a_clear_text(rig: Rig) -> None:  # R17
 def test_an_older_schema_is_brought_up_to_date(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R17
-    steps = sqlite.schema_steps()
+    steps = schema.steps()
     added = "CREATE TABLE later (x INTEGER);\nINSERT INTO later VALUES (1);\n"
     rig.append()
     rig.run(rig.store.stop())
-    monkeypatch.setattr(sqlite, "schema_steps", lambda: (*steps, added))
+    monkeypatch.setattr(schema, "steps", lambda: (*steps, added))
     rig.open()
     assert len(rig.names()) == 6
     rig.append()
@@ -116,10 +116,10 @@ def test_an_older_schema_is_brought_up_to_date(
 def test_mail_of_every_schema_is_there_after_the_upgrade(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # R17
-    steps = sqlite.schema_steps()
+    steps = schema.steps()
     for version in range(1, len(steps)):
         with monkeypatch.context() as patch:
-            patch.setattr(sqlite, "schema_steps", lambda: steps[:version])  # noqa: B023
+            patch.setattr(schema, "steps", lambda: steps[:version])  # noqa: B023
             rig = Rig(tmp_path / str(version), open_sqlite)
             rig.append(MAIL, MAIL)
             rig.close()
@@ -133,11 +133,11 @@ def test_mail_of_every_schema_is_there_after_the_upgrade(
 
 
 def test_a_failing_step_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = sqlite.schema_steps()
+    steps = schema.steps()
     rig.run(rig.store.stop())
     with monkeypatch.context() as patch:
         broken = "CREATE TABLE later (x INTEGER);\nINSERT INTO nothing VALUES (1);\n"
-        patch.setattr(sqlite, "schema_steps", lambda: (*steps, broken))
+        patch.setattr(schema, "steps", lambda: (*steps, broken))
         rig.open()
         refused(rig, ErrorKind.UNAVAILABLE, rig.store.mailboxes(rig.who))
         rig.run(rig.store.stop())

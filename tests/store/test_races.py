@@ -22,7 +22,8 @@ from mailserver.store.engine import Connection
 from mailserver.store.image import Image
 from mailserver.store.mailstore import MailStore
 from mailserver.store.reserve import Reserve
-from mailserver.store.sqlite import SqliteConnection, SqliteEngine
+from mailserver.store.sqlite.connection import SqliteConnection
+from mailserver.store.sqlite.engine import SqliteEngine
 from mailserver.store.transactions import rows
 from mailserver.store.transactions.messages import append, incoming
 from mailserver.store.transactions.rows import by_name
@@ -267,7 +268,7 @@ def test_a_commit_amid_a_look_is_seen_by_the_next(
         rig.append()  # another thread commits just now
         return found
 
-    reader = engine(rig)._reader(rig.ann.id)
+    reader = engine(rig)._reader(engine(rig)._handles(rig.ann.id))
     for find in (lambda: by_name(reader, "INBOX"), lambda: rows.by_id(reader, ref.mailbox)):
         reader._kept.clear()
         before = rig.run(rig.store.status(rig.who, ref)).uid_next
@@ -304,7 +305,7 @@ def test_what_nobody_foresaw_stops_no_writer(rig: Rig, monkeypatch: pytest.Monke
         raise OSError(5, "a bad disk")
 
     with monkeypatch.context() as patch:
-        patch.setattr("mailserver.store.sqlite._Writer._remove_files", fails)
+        patch.setattr("mailserver.store.sqlite.writers.Writer._remove_files", fails)
         with pytest.raises(MailError) as refused:
             rig.append()
     assert refused.value.kind is ErrorKind.UNAVAILABLE

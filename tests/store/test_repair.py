@@ -24,7 +24,7 @@ from mailserver.store.maintenance.repair import (
     repair_account,
 )
 from mailserver.store.maintenance.verify import Severity, is_sound, verify_account
-from mailserver.store.sqlite import schema_steps, statements
+from mailserver.store.sqlite import schema
 from tests.contract.rig import flags_of
 from tests.store import damage
 from tests.store.damage import ANN, BOB, Stored, database, directory, flip
@@ -313,7 +313,7 @@ def test_without_the_other_half_another_accounts_database_is_only_refused(data: 
 
 def test_no_table_is_forgotten() -> None:
     """Each is copied as it was read, or made anew from what was."""
-    steps = (statement for script in schema_steps() for statement in statements(script))
+    steps = (statement for script in schema.steps() for statement in schema.statements(script))
     made = {name for name, table in tables(list(steps)).items() if table.columns}
     anew = {
         "schema", "account", "quota_root", "mailbox", "name_history", "keyword", "message",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.store import sqlite
 from mailserver.store.engine import Transaction
 from mailserver.store.mailstore import open_store
+from mailserver.store.sqlite import engine, schema, writers
+from mailserver.store.sqlite.connection import SqliteConnection
+from mailserver.store.sqlite.writers import Job
 from tests.contract.rig import Rig, open_sqlite
 from tests.store.loop import Loop
 
@@ -46,13 +51,13 @@ class Batches(unittest.TestCase):
         self.rig = Rig(Path(self.mktemp()), open_sqlite)
         self.engine = self.rig.store._engine
         self.commits = 0
-        run = sqlite.SqliteConnection.run
+        run = SqliteConnection.run
 
         def counted(handle: Any, statement: str, arguments: Any = ()) -> int:
             self.commits += statement == "COMMIT"
             return run(handle, statement, arguments)
 
-        self.patch(sqlite.SqliteConnection, "run", counted)
+        self.patch(SqliteConnection, "run", counted)
 
     def tearDown(self) -> None:
         self.rig.close()
@@ -62,7 +67,7 @@ class Batches(unittest.TestCase):
         held = threading.Event()
 
         async def hold() -> None:
-            await self.engine._submit(self.rig.ann.id, action=held.wait)
+            await self.engine._submit(Job(self.engine._handles(self.rig.ann.id), action=held.wait))
 
         async def release() -> None:
             held.set()
@@ -116,22 +121,20 @@ class Batches(unittest.TestCase):
     def test_results_come_a_few_per_turn(self) -> None:
         before = self.rig.loop.turns
         self.together(*(note(f"w{n}") for n in range(200)))
-        self.assertGreaterEqual(self.rig.loop.turns - before, 200 // sqlite.RESULTS_PER_TURN)
+        self.assertGreaterEqual(self.rig.loop.turns - before, 200 // writers.RESULTS_PER_TURN)
 
 
 def test_few_handles_are_open_and_all_accounts_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "READERS", 4)
+    monkeypatch.setattr(engine, "ACCOUNTS_OPEN", 4)
     rig = Rig(tmp_path / "data", open_sqlite)
     accounts = [rig.other(f"user{n}@example.org") for n in range(30)]
     for _ in range(2):
         for each in accounts:
             rig.deliver(to=each)
             rig.ref("INBOX", each)
-    engine = rig.store._engine
-    assert len(engine._readers) <= 4
-    assert all(len(writer._handles) <= 4 for writer in engine._writers)
+    assert len(rig.store._engine._open) <= 4
     assert [rig.used(each)[1] for each in accounts] == [2] * 30
     rig.close()
 
@@ -140,21 +143,156 @@ def test_the_log_is_written_back_when_the_last_handle_is_closed(rig: Rig) -> Non
     """The writer closes last, so the reactor never waits for that."""
     rig.append()
     closed: list[str] = []
-    close = sqlite.SqliteConnection.close
+    close = SqliteConnection.close
 
     def noted(self: Any) -> None:
         closed.append(threading.current_thread().name)
         close(self)
 
-    sqlite.SqliteConnection.close = noted  # type: ignore[method-assign]
+    SqliteConnection.close = noted  # type: ignore[method-assign]
     try:
         rig.run(rig.store.stop())
     finally:
-        sqlite.SqliteConnection.close = close  # type: ignore[method-assign]
+        SqliteConnection.close = close  # type: ignore[method-assign]
     assert closed and all(name.startswith("store-") for name in closed)
     assert not list(rig.data.rglob("mail.sqlite-wal"))
 
 
 def test_statements_are_cut_where_they_end() -> None:
     script = "CREATE TABLE a (x TEXT);  -- one;\nINSERT INTO a\n VALUES ('b;\nc');\n-- end\n"
-    assert [statement.strip() for statement in sqlite.statements(script)][1].endswith("c');")
+    assert [statement.strip() for statement in schema.statements(script)][1].endswith("c');")
+
+
+class ShortWrites(unittest.TestCase):
+    """Short operations on an account that nobody writes run on the reactor, all but the
+    COMMIT; each test has the account's writing handle open already."""
+
+    def setUp(self) -> None:
+        self.rig = Rig(Path(self.mktemp()), open_sqlite)
+        self.engine = self.rig.store._engine
+        self.write(note("first"))
+        self.ran: list[tuple[str, str]] = []
+        run = SqliteConnection.run
+
+        def noted(handle: Any, statement: str, arguments: Any = ()) -> int:
+            if statement in ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"):
+                here = threading.current_thread() is threading.main_thread()
+                self.ran.append((statement, "here" if here else "thread"))
+            return run(handle, statement, arguments)
+
+        self.patch(SqliteConnection, "run", noted)
+
+    def tearDown(self) -> None:
+        self.rig.close()
+
+    def write(self, operation: Any, **more: Any) -> Any:
+        return self.rig.run(self.engine.write(self.rig.ann.id, operation, is_short=True, **more))
+
+    def words(self) -> set[str]:
+        return set(self.rig.run(self.rig.store.subscriptions(self.rig.who)))
+
+    def other_process(self) -> Any:
+        """A handle on the account that is none of the engine's."""
+        raw = sqlite3.connect(self.engine.database(self.rig.ann.id), isolation_level=None)
+        self.addCleanup(raw.close)
+        return raw
+
+    def test_only_the_commit_is_the_threads(self) -> None:
+        self.assertEqual(self.write(note("a")), "a")
+        self.assertEqual(self.ran, [("BEGIN IMMEDIATE", "here"), ("COMMIT", "thread")])
+        self.assertIn("a", self.words())
+
+    def test_what_is_not_committed_nobody_sees(self) -> None:
+        raw = self.other_process()
+        seen: list[int] = []
+
+        def look(transaction: Transaction) -> None:
+            note("a")(transaction)
+            seen.append(raw.execute("SELECT count(*) FROM subscription").fetchone()[0])
+            seen.append(len(self.words()))
+
+        before = len(self.words())
+        self.write(look)
+        self.assertEqual(seen, [before, before])
+
+    def test_the_order_is_that_of_the_asking(self) -> None:
+        """The second finds the account being written, so the thread does it; the third
+        comes after it although it would be short as well."""
+        done: list[str] = []
+
+        def step(name: str) -> Any:
+            return lambda transaction: done.append(name)
+
+        ann = self.rig.ann.id
+        self.rig.loop.run_all(
+            self.engine.write(ann, step("a"), is_short=True),
+            self.engine.write(ann, step("b")),
+            self.engine.write(ann, step("c"), is_short=True),
+        )
+        self.assertEqual(done, ["a", "b", "c"])
+        self.assertEqual(self.ran[0], ("BEGIN IMMEDIATE", "here"))
+        self.assertEqual({where for _, where in self.ran[1:]}, {"thread"})
+        self.ran.clear()
+        self.write(step("d"))
+        self.assertEqual(self.ran[0], ("BEGIN IMMEDIATE", "here"))
+
+    def test_one_that_fails_is_undone(self) -> None:
+        def refuse(transaction: Transaction) -> None:
+            note("gone")(transaction)
+            raise MailError(ErrorKind.LIMIT, "no more")
+
+        with self.assertRaises(MailError):
+            self.write(refuse)
+        self.assertEqual(self.ran, [("BEGIN IMMEDIATE", "here"), ("ROLLBACK", "here")])
+
+        def broken(transaction: Transaction) -> None:
+            note("gone")(transaction)
+            raise ZeroDivisionError("a bug")
+
+        with self.assertRaises(ZeroDivisionError):
+            self.write(broken)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.write(note("a"))
+        self.assertTrue({"first", "a"} <= self.words())
+        self.assertNotIn("gone", self.words())
+
+    def test_the_reactor_does_not_wait_for_another_process(self) -> None:
+        raw = self.other_process()
+        raw.execute("BEGIN IMMEDIATE")
+        waiting = Deferred.fromCoroutine(
+            self.engine.write(self.rig.ann.id, note("a"), is_short=True)
+        )
+        self.assertNotIn("a", self.words())  # the reactor turns meanwhile
+        raw.execute("COMMIT")
+        self.assertEqual(self.rig.run(waiting), "a")
+        self.assertEqual(self.ran[-1], ("COMMIT", "thread"))
+        self.ran.clear()
+        self.write(note("b"))
+        self.assertEqual(self.ran[0], ("BEGIN IMMEDIATE", "here"))
+
+    def test_a_full_disk_is_the_threads_matter(self) -> None:
+        """R3: it knows when to lend the reserve, so it begins again with the operation."""
+        tries: list[bool] = []
+
+        def full_at_first(transaction: Transaction) -> str:
+            tries.append(threading.current_thread() is threading.main_thread())
+            if len(tries) < 2:
+                raise MailError(ErrorKind.DISK_FULL, "the disk of the mail store is full")
+            return "done"
+
+        self.assertEqual(self.write(full_at_first, makes_room=True), "done")
+        self.assertEqual(tries, [True, False])
+
+    def test_an_account_that_was_replaced_is_opened_anew(self) -> None:
+        database = self.engine.database(self.rig.ann.id)
+        aside = database.with_name("aside")
+        raw = self.other_process()
+        raw.execute("VACUUM INTO ?", (str(aside),))
+        os.replace(aside, database)
+        for file in database.parent.glob("mail.sqlite-*"):
+            file.unlink()
+        self.assertEqual(self.write(note("a")), "a")
+        self.assertEqual(self.ran[0], ("BEGIN IMMEDIATE", "thread"))
+        new = sqlite3.connect(database)
+        self.addCleanup(new.close)
+        self.assertIn(("a",), new.execute("SELECT * FROM subscription").fetchall())

@@ -24,15 +24,14 @@ import pytest
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.account import Account
-from mailserver.store import sqlite
 from mailserver.store.directory import Directory, NewAccount
 from mailserver.store.directory import database as directory_database
-from mailserver.store.maintenance import repair, verify
 from mailserver.store.maintenance.backup import backup_account, restore_account
 from mailserver.store.maintenance.layout import accounts_on_disk
 from mailserver.store.maintenance.repair import repair_account
 from mailserver.store.maintenance.verify import is_sound, verify_account, verify_installation
-from mailserver.store.sqlite import SqliteConnection, schema_steps
+from mailserver.store.sqlite import schema
+from mailserver.store.sqlite.connection import SqliteConnection
 from tests.contract.rig import Rig, open_sqlite
 from tests.service.process import MAILCTL, Process, run, write_config
 from tests.store.fixtures.make import ANN, BOB, PASSWORD
@@ -79,14 +78,13 @@ def kept(archive: Path) -> Values:
 @pytest.fixture
 def next_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that knows one schema more than this one."""
-    steps = (*schema_steps(), STEP)
-    for module in (sqlite, repair, verify):
-        monkeypatch.setattr(module, "schema_steps", lambda: steps)
+    steps = (*schema.steps(), STEP)
+    monkeypatch.setattr(schema, "steps", lambda: steps)
     statements_of, newest = directory_database._statements, directory_database.SCHEMA_VERSION
 
     def statements(name: str) -> list[str]:
         if name == f"directory_{newest + 1:04}.sql":
-            return list(sqlite.statements(DIRECTORY_STEP))
+            return list(schema.statements(DIRECTORY_STEP))
         return statements_of(name)
 
     monkeypatch.setattr(directory_database, "_statements", statements)
@@ -121,7 +119,7 @@ def assert_holds(found: Any, kept: Any, at: str = "") -> None:
         assert found == kept, at
 
 
-def schema(path: Path) -> set[tuple[str, str]]:
+def tables(path: Path) -> set[tuple[str, str]]:
     """The tables and indices of a database, and how they were made."""
     with closing(sqlite3.connect(path)) as raw:
         assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -164,7 +162,7 @@ def test_it_is_as_if_made_by_this_program(data: Path, tmp_path: Path) -> None:
     holdings(data)
     for path in databases(data):
         fresh = new / path.name if path.parent == data else database(new)
-        assert schema(path) == schema(fresh), path.name
+        assert tables(path) == tables(fresh), path.name
 
 
 @pytest.mark.usefixtures("next_schema")
@@ -175,7 +173,7 @@ def test_a_next_schema(data: Path, kept: Values) -> None:
         assert raw.execute(query).fetchall() == [("blue", 1), ("grey", 14)]
         assert raw.execute("SELECT count(*) FROM note").fetchone()[0] > 20
         applied = raw.execute("SELECT applied FROM schema ORDER BY version").fetchall()
-        assert len(applied) == len(sqlite.schema_steps())
+        assert len(applied) == len(schema.steps())
         assert applied[-1][0] > 1_700_000_000, "it is noted when"
     assert is_sound(verify_installation(data))
 
@@ -183,7 +181,7 @@ def test_a_next_schema(data: Path, kept: Values) -> None:
 @pytest.mark.usefixtures("next_schema")
 def test_who_only_reads_brings_it_up_to_date_and_then_only_reads(data: Path) -> None:
     reader = SqliteConnection(database(data), ANN.id, writes=False)
-    assert reader.row("SELECT max(version) FROM schema") == (len(sqlite.schema_steps()),)
+    assert reader.row("SELECT max(version) FROM schema") == (len(schema.steps()),)
     with pytest.raises(MailError):
         reader.run("DELETE FROM mailbox")
     reader.close()
@@ -256,11 +254,11 @@ def test_killed_in_the_middle(
             break
         assert is_sound(verify_account(data, ANN.id)), number
         opening(data)
-        assert schema(database(data, BOB)) != schema(database(new)), "not asked for yet"
+        assert tables(database(data, BOB)) != tables(database(new)), "not asked for yet"
         assert_holds(holdings(data), kept)
         for path in databases(data):
             fresh = new / path.name if path.parent == data else database(new)
-            assert schema(path) == schema(fresh), (number, path.name)
+            assert tables(path) == tables(fresh), (number, path.name)
     assert number > 10, "there were statements to be killed at"
 
 
@@ -336,7 +334,7 @@ def test_mail_of_a_newer_program_is_refused_and_left_alone(site: Path) -> None:
     """Everybody else's is served; before, they are brought up to date."""
     data = site.parent / "data"
     holdings(data)
-    newer = len(schema_steps()) + 1
+    newer = len(schema.steps()) + 1
     with closing(sqlite3.connect(database(data))) as raw:
         raw.execute("INSERT INTO schema VALUES (?, 1)", (newer,))
         raw.commit()

@@ -38,7 +38,7 @@ from mailserver.store.maintenance.layout import (
 )
 from mailserver.store.maintenance.verify import Finding, Severity, open_read_only
 from mailserver.store.spool import LEFT_SECONDS
-from mailserver.store.sqlite import BUSY_SECONDS, DATABASE, SqliteConnection, refusal
+from mailserver.store.sqlite.connection import BUSY_SECONDS, DATABASE, SqliteConnection, refusal
 from mailserver.store.transactions.mailboxes import HIGHEST_FROM_CLOCK, new_id
 
 NOTE: Final = "backup.json"

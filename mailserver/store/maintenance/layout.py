@@ -22,7 +22,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.model.ids import AccountId
 from mailserver.store import texts
 from mailserver.store.blobs import sync_directory
-from mailserver.store.sqlite import log_is_lost
+from mailserver.store.sqlite.connection import log_is_lost
 
 DIRECTORY_DATABASE: Final = "directory.sqlite"
 ACCOUNT_ID: Final = re.compile(r"[0-9a-z]{26}")

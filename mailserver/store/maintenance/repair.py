@@ -48,12 +48,8 @@ from mailserver.store.maintenance.verify import (
 )
 from mailserver.store.sql import messages as message_sql
 from mailserver.store.sql import quota as quota_sql
-from mailserver.store.sqlite import (
-    DATABASE,
-    SqliteConnection,
-    schema_steps,
-    statements,
-)
+from mailserver.store.sqlite import schema
+from mailserver.store.sqlite.connection import DATABASE, SqliteConnection
 from mailserver.store.transactions.mailboxes import HIGHEST_FROM_CLOCK, new_id
 from mailserver.store.transactions.quota import ACCOUNT_ROOT
 
@@ -126,7 +122,7 @@ def repair_account(data: Path, account: Account, now: float | None = None) -> Re
     database = directory / DATABASE
     if not directory.is_dir():
         raise MailError(ErrorKind.NONEXISTENT, "there are no data of this account; restore them")
-    known = tables([s for script in schema_steps() for s in statements(script)])
+    known = tables([s for script in schema.steps() for s in schema.statements(script)])
     with exclusive(database) as uncertain:
         found = salvage(database, known, _SHAPES)
     stranger = _stranger(data, account.id, found)
@@ -555,8 +551,8 @@ class _Repair:
                 self._messages[number] = message
 
     def _fill(self, connection: SqliteConnection, boxes: dict[int, _Box]) -> None:
-        for version, script in enumerate(schema_steps(), 1):
-            for statement in statements(script):
+        for version, script in enumerate(schema.steps(), 1):
+            for statement in schema.statements(script):
                 connection.run(statement)
             connection.run("INSERT INTO schema VALUES (?, ?)", (version, self._now))
         account = self.account

@@ -37,7 +37,8 @@ from mailserver.store.maintenance.layout import (
 from mailserver.store.maintenance.pages import read_log
 from mailserver.store.spool import LEFT_SECONDS
 from mailserver.store.sql import mailboxes as mailbox_sql
-from mailserver.store.sqlite import DATABASE, log_is_lost, schema_steps
+from mailserver.store.sqlite import schema
+from mailserver.store.sqlite.connection import DATABASE, log_is_lost
 from mailserver.store.transactions.rows import Mailbox
 
 GRACE: Final = 60.0
@@ -214,7 +215,7 @@ class _Check:
             self.error("the mail database belongs to another account", None)
             return False
         [(version,)] = self.rows("SELECT max(version) FROM schema")
-        latest = len(schema_steps())
+        latest = len(schema.steps())
         if version is None or version > latest:
             self.add(
                 Severity.ERROR,
