@@ -73,7 +73,7 @@ def pop3_settings(settings: Settings) -> Pop3Settings:
     return Pop3Settings(
         banner=settings[o.pop3.BANNER] or Pop3Settings().banner,
         plaintext_min_cipher=settings[o.pop3.PLAINTEXT_MIN_CIPHER],
-        mechanisms=_mechanisms(settings),
+        mechanisms=_pop3_mechanisms(settings),
         hostname=_hostname(settings),
         max_line=settings[o.pop3.MAX_LINE],
         auth_response=settings[o.pop3.MAX_AUTH_RESPONSE],
@@ -95,6 +95,14 @@ def pop3_settings(settings: Settings) -> Pop3Settings:
 
 def _mechanisms(settings: Settings) -> tuple[bytes, ...]:
     return tuple(name.encode("ascii") for name in settings[o.login.MECHANISMS])
+
+
+def _pop3_mechanisms(settings: Settings) -> tuple[bytes, ...]:
+    """mutt 2.2 with GNU SASL chooses -PLUS, gives the library no binding of any type, and then
+    does not read the answer to its giving up, so that it is out of step for every other way
+    in. By IMAP it goes on to the next one."""
+    binding = settings[o.pop3.CHANNEL_BINDING]
+    return tuple(name for name in _mechanisms(settings) if binding or not MECHANISMS[name].binds)
 
 
 def _hostname(settings: Settings) -> str:
@@ -315,7 +323,11 @@ def not_offered(settings: Settings, accepted: Collection[Evidence | SecretKind])
     if settings[option] == option.default:
         return
     for name in settings[option]:
-        needed = MECHANISMS[name.encode("ascii")].needs
+        row = MECHANISMS[name.encode("ascii")]
+        needed = row.needs
+        if needed in accepted and row.binds and not settings[o.pop3.CHANNEL_BINDING]:
+            off = o.pop3.CHANNEL_BINDING.name
+            yield f"{option.name}: {name} is not offered by POP3: {off} is off"
         if needed in accepted:
             continue
         if needed is Evidence.TOKEN:

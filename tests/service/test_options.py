@@ -24,6 +24,7 @@ from mailserver.service.parts import (
     tls_settings,
     warnings,
 )
+from mailserver.wire.sasl import DEFAULT
 
 Reader = Callable[[Settings], object]
 
@@ -59,6 +60,7 @@ REACHED: list[tuple[Option[Any], str, Reader, str, object]] = [
     (o.access.NAME_TIMEOUT, "23s", installation_settings, "name_timeout", 23.0),
     (o.login.MECHANISMS, "plain", imap_settings, "mechanisms", (b"PLAIN",)),
     (o.login.MECHANISMS, "plain", pop3_settings, "mechanisms", (b"PLAIN",)),
+    (o.pop3.CHANNEL_BINDING, "yes", pop3_settings, "mechanisms", DEFAULT),
     (o.local.HOSTNAME, "mx.example.org", imap_settings, "hostname", "mx.example.org"),
     (o.imap.BANNER, "hello", imap_settings, "banner", "hello"),
     (o.imap.PLAINTEXT_MIN_CIPHER, "128", imap_settings, "plaintext_min_cipher", 128),

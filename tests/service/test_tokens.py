@@ -143,10 +143,14 @@ def test_what_was_asked_for_and_cannot_be_offered_is_told() -> None:
     accepted = {Evidence.PASSWORD, Evidence.CERTIFICATE, SecretKind.SCRAM_SHA_256}
     assert list(not_offered(load(None, {}), accepted)) == []
     settings = load(None, {"auth.mechanisms": "plain scram-sha-256-plus cram-md5 xoauth2"})
+    by_pop3 = "SCRAM-SHA-256-PLUS is not offered by POP3: service.pop.channelbinding is off"
     assert list(not_offered(settings, accepted)) == [
+        f"auth.mechanisms: {by_pop3}",
         "auth.mechanisms: CRAM-MD5 is not offered: not every source of auth.sources keeps"
         " what it needs",
         "auth.mechanisms: XOAUTH2 is not offered: no auth.oauth option says how tokens are checked",
     ]
     everything = accepted | {Evidence.TOKEN, SecretKind.PLAIN}
-    assert list(not_offered(settings, everything)) == []
+    assert list(not_offered(settings, everything)) == [f"auth.mechanisms: {by_pop3}"]
+    both = {"auth.mechanisms": "scram-sha-256-plus", "service.pop.channelbinding": "yes"}
+    assert list(not_offered(load(None, both), everything)) == []

@@ -69,6 +69,13 @@ APOP = OPTIONS.row(
     "Offer APOP where every source of accounts keeps passwords in clear; MD5 is weak",
     RELOAD,
 )
+CHANNEL_BINDING = OPTIONS.row(
+    "service.pop.channelbinding",
+    BOOLEAN,
+    False,
+    "Offer SCRAM with channel binding (-PLUS); mutt with GNU SASL takes it and cannot do it",
+    RELOAD,
+)
 EXCLUSIVE = OPTIONS.row(
     "service.pop.exclusive",
     BOOLEAN,
