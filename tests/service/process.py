@@ -15,6 +15,7 @@ import attrs
 BIN = Path(sys.executable).parent
 MAILCTL = str(BIN / "mailctl")
 PASSWORD = "canary-4711"
+START_SECONDS = 30.0
 
 # As text from twistd, as JSON from twist.
 _SERVES = re.compile(r'mailserver \S+ serves ([\w ,]+) in |"services": "([\w ,]+)"')
@@ -69,7 +70,7 @@ class Process:
 
     @classmethod
     def start(cls, *command: str) -> Process:
-        """Start a server and wait until it says that it serves."""
+        """Start a server and wait until it says that it serves; one that does not is ended."""
         popen = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -86,11 +87,17 @@ class Process:
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
-        assert serves.wait(30), log
-        found = _SERVES.search("".join(log))
-        assert found, "".join(log)
+        process = cls(popen, {}, log, reader)
+        try:
+            serves.wait(START_SECONDS)
+            found = _SERVES.search("".join(log))
+            assert found, "".join(log) or "the server says nothing"
+        except BaseException:  # also when somebody stops the tests
+            process.end()
+            raise
         pairs = (pair.split() for pair in (found[1] or found[2]).split(", "))
-        return cls(popen, {name: int(port) for name, port in pairs}, log, reader)
+        process.ports |= {name: int(port) for name, port in pairs}
+        return process
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
@@ -114,9 +121,13 @@ class Process:
         try:
             return self.popen.wait(seconds)
         finally:
-            if self.popen.poll() is None:
-                self.popen.kill()
-                self.popen.wait()
-            self.reader.join(5)
-            assert self.popen.stdout is not None
-            self.popen.stdout.close()
+            self.end()
+
+    def end(self) -> None:
+        """Leave nothing of it behind; may be called twice."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.wait()
+        self.reader.join(5)
+        assert self.popen.stdout is not None
+        self.popen.stdout.close()
