@@ -560,14 +560,17 @@ class IAuthenticator(Interface):
 
 
 class IThrottle(Interface):
-    """Slows down those who fail (S7)."""
+    """Slows down those who fail, over all processes of a server (S7)."""
 
-    def delay(address: str, name: str) -> float:
+    async def turn(address: str, name: str) -> float:
         """Take the next turn for a check of this address and name.
 
         Returns:
             Seconds that the check has to wait, 0 for none; `math.inf` if so many are
             waiting already that it must be refused (then no turn was taken).
+
+        Raises:
+            MailError: UNAVAILABLE if the process that gives turns is gone.
         """
 
     def failed(address: str, name: str) -> None:

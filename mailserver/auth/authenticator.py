@@ -209,7 +209,7 @@ class Authenticator:
         Raises:
             MailError: UNAVAILABLE if it gives none.
         """
-        wait = self._throttle.delay(client.address, client.name)
+        wait = await self._throttle.turn(client.address, client.name)
         if wait == math.inf:
             self._refused(client, "too many tries")
             raise MailError(

@@ -72,8 +72,12 @@ class Throttle:
         self._turns: OrderedDict[Key, float] = OrderedDict()
         self._known: OrderedDict[Key, None] = OrderedDict()
 
-    def delay(self, address: str, name: str) -> float:
+    async def turn(self, address: str, name: str) -> float:
         """Take the next turn; see `IThrottle`."""
+        return self.delay(address, name)
+
+    def delay(self, address: str, name: str) -> float:
+        """Take the next turn, as `turn` does, without a coroutine."""
         now = self._clock.seconds()
         source, pair = self._keys(address, name)
         if pair in self._known or address in self._limits.trusted:

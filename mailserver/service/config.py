@@ -163,6 +163,13 @@ class Settings:
             option for option in self.table.options if self._values(option) != other._values(option)
         ]
 
+    def keeping(self, options: Iterable[Option[Any]], other: Settings) -> Settings:
+        """These settings, but some options as in others."""
+        keys = {option.key for option in options}
+        given = {key: one for key, one in self.given.items() if key[0] not in keys}
+        given |= {key: one for key, one in other.given.items() if key[0] in keys}
+        return attrs.evolve(self, given=given)
+
     def _values(self, option: Option[Any]) -> dict[str, Any]:
         own = {host: one.value for (key, host), one in self.given.items() if key == option.key}
         return {"": option.default, **own}
@@ -260,6 +267,30 @@ def load(
     if problems:
         raise ConfigurationError(problems)
     return settings
+
+
+def packed(settings: Settings) -> dict[str, str]:
+    """Settings as texts, for another process; secrets are among them."""
+    return {one.name: one.option.kind.show(one.value) for one in settings.given.values()}
+
+
+def unpacked(texts: Mapping[str, str], table: OptionTable = TABLE) -> Settings:
+    """What `packed` gave, as settings again. Nothing else is looked at: no file, no default
+    directory.
+
+    Raises:
+        ConfigurationError: with everything that is wrong.
+    """
+    given: dict[tuple[str, str], Setting] = {}
+    problems: list[Problem] = []
+    words = [
+        _Written(name, text, "another process", None, Path("/"), Source.COMMAND_LINE)
+        for name, text in texts.items()
+    ]
+    _take(given, _read(words, table, problems))
+    if problems:
+        raise ConfigurationError(problems)
+    return Settings(given, table)
 
 
 def show(settings: Settings, name: str) -> str:

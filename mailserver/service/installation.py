@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from mailserver.auth.throttle import Throttle, ThrottleLimits
 from mailserver.errors import ErrorKind, MailError
 from mailserver.events.bus import FULL_COVERAGE, Coverage, EventBus, coverage
 from mailserver.events.hub import HubClient, HubServer
-from mailserver.interfaces import IDirectory
+from mailserver.interfaces import IDirectory, IThrottle
 from mailserver.model.networks import Networks
 from mailserver.service import options as o
 from mailserver.service.adoption import Adoption, SourcedDirectory
@@ -55,6 +56,17 @@ HUB_SOCKET: Final = "events.socket"
 """Unix socket of the event hub, in the data directory."""
 
 _FLUSH_TIMEOUT: Final = 2.0  # seconds that a command waits for a server to take its events
+
+
+class Role(Enum):
+    """What a process is to an installation."""
+
+    COMMAND = "command"
+    """It works beside the server, for a while."""
+    SERVER = "server"
+    """The others tell it what they changed. There is one at most."""
+    WORKER = "worker"
+    """It serves beside the server, and hears what others change."""
 
 
 @attrs.frozen
@@ -185,11 +197,17 @@ class Installation:
 
     log = Logger()
 
-    def __init__(self, settings: InstallationSettings, reactor: Any, serves: bool) -> None:
+    def __init__(
+        self,
+        settings: InstallationSettings,
+        reactor: Any,
+        role: Role,
+        throttle: IThrottle | None = None,
+    ) -> None:
         self.settings = settings
         self._reactor = reactor
         self.bus = EventBus(reactor, covers_all_mailboxes=settings.coverage.all_mailboxes)
-        self._hub = self._open_hub(reactor, serves)
+        self._hub = self._open_hub(reactor, role)
         # First, because it refuses a second server: then nothing else is open yet.
         self._hub.start()
         self._pool = FairPool(
@@ -218,7 +236,7 @@ class Installation:
             limits=settings.limits,
             writers=settings.writers,
             synced_flags=settings.synced_flags,
-            eager_texts=serves,
+            eager_texts=role is not Role.COMMAND,
         )
         self.maildrop_visits = MaildropVisits(settings.data / "visits")
         self.access = Access(
@@ -252,7 +270,7 @@ class Installation:
                 else DirectoryChecker(self.accounts, self.directory, self.passwords, self.directory)
                 for label in settings.sources.order
             ],
-            Throttle(reactor, settings.throttle),
+            throttle or Throttle(reactor, settings.throttle),
             reactor,
             self._store_admins,
             self.access,
@@ -260,35 +278,39 @@ class Installation:
         )
         self._pool.start()
 
-    def _open_hub(self, reactor: Any, serves: bool) -> HubServer | HubClient:
+    def _open_hub(self, reactor: Any, role: Role) -> HubServer | HubClient:
         path = self.settings.data / HUB_SOCKET
-        if serves:
+        if role is Role.SERVER:
             return HubServer(path, self.bus, reactor)
-        return HubClient(path, self.bus, reactor, listens=False)
+        return HubClient(path, self.bus, reactor, listens=role is Role.WORKER)
 
     def _store_admins(self) -> Collection[str]:
         return self.settings.store_admins
 
     @classmethod
     async def open(
-        cls, settings: InstallationSettings, reactor: Any, *, serves: bool = False
+        cls,
+        settings: InstallationSettings,
+        reactor: Any,
+        role: Role = Role.COMMAND,
+        throttle: IThrottle | None = None,
     ) -> Installation:
         """Open a data directory, made first where there is none.
 
         Call it after twistd has forked. Nothing in it waits.
 
         Args:
-            serves: this is the server: other processes tell it what they changed. There
-                is one at most.
+            role: of this process.
+            throttle: that of all processes; one of its own if None.
 
         Raises:
             MailError: UNAVAILABLE or CORRUPT with a sentence for the administrator.
         """
         make_data_directory(settings.data)
-        if serves:
+        if role is not Role.COMMAND:
             must_be_readable(settings.sources)
-        self = cls(settings, reactor, serves)
-        if serves:
+        self = cls(settings, reactor, role, throttle)
+        if role is not Role.COMMAND:
             self._load_passwd_file()
         return self
 

@@ -22,7 +22,7 @@ else only after `GUEST_TIME`. What follows from that:
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from itertools import count
 from typing import Final, TypeAlias
 
@@ -40,6 +40,10 @@ from mailserver.service.guests import Guests
 _TLS_PORTS: Final = {"imaps": "imap", "pop3s": "pop3", "lmtps": "lmtp", "https": "http"}
 
 _TOTAL: Final = "all"
+
+SharedKey: TypeAlias = tuple[str, ...]
+"""What is counted over all processes: (`address`, ADDRESS), (`account`, ACCOUNT) or (`user`,
+ACCOUNT, ADDRESS)."""
 
 _Wanted: TypeAlias = tuple[Hashable, int]
 """What is counted, and its limit."""
@@ -85,10 +89,15 @@ class SessionMonitor:
 
     Args:
         clock: seconds, that of `ISession.connected_at`: the reactor's.
+        numbers: of sessions, ascending; 1, 2, … if None.
 
     Attributes:
         limits: may be replaced at any time; acts on what comes after.
         access: who may connect; everybody by default.
+        elsewhere: sessions of other processes, by account and address: they count for the
+            limits of an account and of an address, not for those of a service.
+        counted: is called with an account's or an address's key, and how many sessions more
+            there are here now.
     """
 
     log = Logger()
@@ -97,6 +106,8 @@ class SessionMonitor:
         self,
         limits: SessionLimits = SessionLimits(),
         clock: Callable[[], float] = seconds,
+        *,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.limits = limits
         self._clock = clock
@@ -108,7 +119,9 @@ class SessionMonitor:
         # is being checked.
         self._guests: defaultdict[str, Guests] = defaultdict(Guests)
         self._checked: set[ISession] = set()
-        self._numbers = count(1)
+        self.elsewhere: Counter[SharedKey] = Counter()
+        self.counted: Callable[[SharedKey, int], None] = lambda key, more: None
+        self._numbers = count(1) if numbers is None else numbers
         self._waiting: list[Deferred[None]] = []
 
     def opened(self, session: ISession) -> bool:
@@ -206,12 +219,17 @@ class SessionMonitor:
 
     def _is_over(self, wanted: Iterable[_Wanted]) -> bool:
         """One more would be one too many."""
-        return any(limit and self._counts[key] >= limit for key, limit in wanted)
+        return any(
+            limit and self._counts[key] + self.elsewhere[key] >= limit  # type: ignore[index]
+            for key, limit in wanted
+        )
 
     def _take(self, held: list[Hashable], wanted: Iterable[_Wanted]) -> None:
         for key, _ in wanted:
             self._counts[key] += 1
             held.append(key)
+            if isinstance(key, tuple):
+                self.counted(key, 1)
 
     def _give_back(self, held: list[Hashable], keys: list[Hashable]) -> None:
         for key in keys:
@@ -219,13 +237,20 @@ class SessionMonitor:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
+            if isinstance(key, tuple):
+                self.counted(key, -1)
+
+    def shared(self) -> Counter[SharedKey]:
+        """Sessions of this process by account and by address, as `elsewhere` has those of
+        others."""
+        return Counter({key: n for key, n in self._counts.items() if isinstance(key, tuple)})
 
     def sessions(self) -> Iterable[ISession]:
         """All live ones, oldest first; the list may be kept."""
         return list(self._live)
 
     def next_number(self) -> int:
-        """A number for a new session: 1, 2, …"""
+        """A number for a new session."""
         return next(self._numbers)
 
     def count(self, service: str) -> int:

@@ -18,11 +18,11 @@ from twisted.python import log
 from mailserver.events.hub import HubClient, HubServer
 from mailserver.service import wiring
 from mailserver.service.config import load
-from mailserver.service.installation import HUB_SOCKET, Installation
+from mailserver.service.installation import HUB_SOCKET, Installation, Role
 from mailserver.service.wiring import Server
 
 
-def hear_others(self: Installation, reactor: Any, serves: bool) -> HubServer | HubClient:
+def hear_others(self: Installation, reactor: Any, role: Role) -> HubServer | HubClient:
     """Hear what other processes change, and tell them one's own."""
     return HubClient(self.settings.data / HUB_SOCKET, self.bus, reactor, listens=True)
 

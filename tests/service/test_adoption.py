@@ -20,7 +20,7 @@ from mailserver.interfaces import IDirectory
 from mailserver.model.account import Account, AccountStatus
 from mailserver.model.ids import Principal
 from mailserver.service.accounts import add_app_password, update_account
-from mailserver.service.installation import Installation, InstallationSettings
+from mailserver.service.installation import Installation, InstallationSettings, Role
 from mailserver.service.sources import SourceSettings
 from mailserver.store.directory import NewAccount
 
@@ -53,7 +53,7 @@ class AdoptionCase(TestCase):
             throttle=ThrottleLimits(first_delay=0, max_delay=0),
             sources=SourceSettings(self.order, self.fresh_for, self.path, "PLAIN"),
         )
-        return await Installation.open(settings, reactor, serves=True)
+        return await Installation.open(settings, reactor, Role.SERVER)
 
     def write(self, text: str) -> None:
         self.path.write_text(text)

@@ -17,6 +17,7 @@ from mailserver.service.config import ConfigurationError, Settings, load
 from mailserver.service.installation import (
     Installation,
     InstallationSettings,
+    Role,
     installation_settings,
 )
 from mailserver.service.listeners import StartFault, TcpListener, UnixListener, everywhere
@@ -323,7 +324,7 @@ class Life(TestCase):
         taken = TcpListener("lmtp", "127.0.0.1", 0, "x")
         taken.bind()
         server = self.server()
-        server._settings = settings(
+        server.serving.settings = settings(
             service__imap__address="127.0.0.1",
             service__imap__port="0",
             service__pop__address="127.0.0.1",
@@ -342,9 +343,9 @@ class Life(TestCase):
 
         server = self.server()
         server.startService()
-        data = server._settings.data
+        data = server.serving.settings.data
         with self.assertRaises(MailError):
-            await Installation.open(InstallationSettings(data), reactor, serves=True)
+            await Installation.open(InstallationSettings(data), reactor, Role.SERVER)
         command = await Installation.open(InstallationSettings(data), reactor)
         self.assertEqual(await command.directory.accounts(), [])
         await command.stop()
@@ -357,7 +358,7 @@ class Life(TestCase):
         server.startService()
         events: list[dict[str, Any]] = []
         server.log = type(server.log)(observer=events.append)  # type: ignore[arg-type]
-        data = str(server._settings.data)
+        data = str(server.serving.settings.data)
         fresh = {
             "local__datadirectory": data,
             "service__imap__address": "127.0.0.1",
@@ -375,9 +376,9 @@ class Life(TestCase):
         installation = server.installation
         assert installation is not None
         self.assertEqual(installation.directory.default_domain, "example.org")
-        self.assertEqual(server._factories["imap"].services.settings.banner, "changed")
-        self.assertEqual(server._factories["pop3"].services.settings.banner, "changed too")
-        self.assertEqual(server._factories["lmtp"].settings.max_recipients, 100)
+        self.assertEqual(server.serving._factories["imap"].services.settings.banner, "changed")
+        self.assertEqual(server.serving._factories["pop3"].services.settings.banner, "changed too")
+        self.assertEqual(server.serving._factories["lmtp"].settings.max_recipients, 100)
         [named] = [event["options"] for event in events if "options" in event]
         self.assertEqual(named, o.imap.PORT.name)
 
@@ -386,13 +387,14 @@ class Life(TestCase):
         fresh["tls__certificate"] = str(files.certificate)
         fresh["tls__key"] = str(files.key)
         server.reload_configuration()
-        self.assertEqual(events[-2]["options"], o.tls.CERTIFICATE.name)
+        waiting = f"{o.imap.PORT.name}, {o.tls.CERTIFICATE.name}"
+        self.assertEqual(events[-2]["options"], waiting)
 
         def broken() -> Settings:
             return settings(service__imap__banner="bad\nbanner")
 
         server._reread = broken
         server.reload_configuration()
-        self.assertEqual(server._factories["imap"].services.settings.banner, "changed")
+        self.assertEqual(server.serving._factories["imap"].services.settings.banner, "changed")
         server._reread = None
         await server.stopService()
