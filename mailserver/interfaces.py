@@ -637,8 +637,19 @@ class ISessionMonitor(Interface):
     def check_ended(session: ISession) -> None:
         """The check is over, or never began."""
 
+    def login_began(session: ISession) -> None:
+        """Who it says it is is looked at from now on: what `kicked` says before is past."""
+
+    def kicked(account: str, reason: str) -> None:
+        """The sessions of an account are ended, perhaps because its password or state has
+        changed: logins under way, which go by what was before, end in nothing."""
+
     def logged_in(session: ISession) -> bool:
-        """Count it for its account and address; False if that is one too many."""
+        """Count it for its account and address; False if that is one too many.
+
+        Raises:
+            MailError: UNAVAILABLE if the account was `kicked` since `login_began`.
+        """
 
     def sessions() -> Iterable[ISession]:
         """All live ones."""

@@ -451,6 +451,10 @@ class Connection(Protocol):
         below 0 (S3)."""
         return max(0.0, self.connected_at + seconds - self.clock.seconds())
 
+    def login_began(self) -> None:
+        """A login goes by accounts as they are from now on; see `ISessionMonitor`."""
+        self._monitor.login_began(self)
+
     def check_began(self) -> None:
         """Who the client says it is is being checked; see `ISessionMonitor`."""
         self._monitor.check_began(self)
@@ -465,15 +469,20 @@ class Connection(Protocol):
         Raises:
             Disconnected: the client left while its password was checked; the monitor has
                 forgotten the session already.
+            MailError: UNAVAILABLE if the account's sessions were ended meanwhile.
         """
         if self._lost:
             raise Disconnected
-        self.account = account
-        if self._monitor.logged_in(self):
+        before, self.account = self.account, account
+        is_in = False
+        try:
+            is_in = self._monitor.logged_in(self)
+        finally:
+            if not is_in:
+                self.account = before
+        if is_in:
             self.note("logged in", account=account)
-            return True
-        self.account = ""
-        return False
+        return is_in
 
     def start_tls(self, context_factory: IOpenSSLContextFactory) -> None:
         """Send what is queued in clear, then begin the handshake.

@@ -52,6 +52,9 @@ class Peer(Protocol):
     def channel_bindings(self) -> Mapping[bytes, bytes]:
         """What its TLS connection can be told by, type → data; empty without TLS."""
 
+    def login_began(self) -> None:
+        """What follows goes by accounts as they are from now on."""
+
     def check_began(self) -> None:
         """Who the client says it is is being checked, which takes none of its time."""
 
@@ -140,6 +143,7 @@ class Door:
         """
         if not self.takes_passwords:
             raise self.refusal()
+        self.peer.login_began()
         return await self._check(sasl.Credentials("", name, password))
 
     async def authenticate(self, name: bytes, initial: bytes | None, ask: Ask) -> Principal:
@@ -155,6 +159,7 @@ class Door:
                 `IAuthenticator` says.
         """
         row = self._offered(name)
+        self.peer.login_began()
         mechanism = row.make(
             sasl.Surroundings(
                 random=secrets.token_bytes,

@@ -33,6 +33,7 @@ from twisted.python.runtime import seconds
 from zope.interface import implementer
 
 from mailserver.auth.filters.access import Access
+from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.networks import Networks, counted_as
 from mailserver.service.guests import Guests
@@ -119,6 +120,8 @@ class SessionMonitor:
         # is being checked.
         self._guests: defaultdict[str, Guests] = defaultdict(Guests)
         self._checked: set[ISession] = set()
+        # Logins under way, with the accounts that were kicked meanwhile, and why.
+        self._entering: dict[ISession, dict[str, str]] = {}
         self.elsewhere: Counter[SharedKey] = Counter()
         self.counted: Callable[[SharedKey, int], None] = lambda key, more: None
         self._numbers = count(1) if numbers is None else numbers
@@ -190,9 +193,25 @@ class SessionMonitor:
         waits_for_login = decision.open and counted_service(session.service) not in WITHOUT_LOGIN
         return "" if decision.granted or waits_for_login else decision.reason
 
+    def login_began(self, session: ISession) -> None:
+        """From now on `kicked` concerns this login."""
+        self._entering[session] = {}
+
+    def kicked(self, account: str, reason: str) -> None:
+        """Let no login under way end in this account."""
+        for kicked in self._entering.values():
+            kicked[account] = reason
+
     def logged_in(self, session: ISession) -> bool:
         """Count a session for its account instead of its address; False if that is one
-        too many."""
+        too many.
+
+        Raises:
+            MailError: UNAVAILABLE if the account was kicked since `login_began`.
+        """
+        reason = self._entering.pop(session, {}).get(session.account)
+        if reason is not None:
+            raise MailError(ErrorKind.UNAVAILABLE, reason)
         held = self._live.setdefault(session, [])
         address, account, limits = counted_as(session.address), session.account, self.limits
         per_user = 0 if session.address in limits.trusted else limits.per_user
@@ -211,6 +230,7 @@ class SessionMonitor:
     def closed(self, session: ISession) -> None:
         """Forget a connection; one that is not known is passed over."""
         self._forget(session)
+        self._entering.pop(session, None)
         self._live.pop(session, None)
         if not self._live:
             waiting, self._waiting = self._waiting, []

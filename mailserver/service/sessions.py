@@ -31,9 +31,12 @@ def session_commands(
         is_chosen = _chooser(request)
         chosen = [session for session in monitor.sessions() if is_chosen(session)]
         rows = [describe(session, clock(), now()) for session in chosen]
-        reason = request.get("reason")
+        given, account = request.get("reason"), request.get("account")
+        reason = given if isinstance(given, str) else KICKED
+        if isinstance(account, str):  # nobody knows yet whose sessions those will be
+            monitor.kicked(account, reason)
         for session in chosen:
-            session.disconnect(reason if isinstance(reason, str) else KICKED)
+            session.disconnect(reason)
         return rows
 
     return {"who": who, "kick": kick}

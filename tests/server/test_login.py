@@ -25,7 +25,7 @@ from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site as WebSite
@@ -34,6 +34,7 @@ from mailserver.model.account import AccountStatus
 from mailserver.model.secrets import SecretKind
 from mailserver.service.config import load
 from mailserver.service.monitor import SessionLimits
+from mailserver.service.sessions import session_commands
 from mailserver.service.tokens import load_tokens
 from mailserver.wire import sasl
 from mailserver.wire.sasl.scram import ScramClient
@@ -163,6 +164,98 @@ class EveryCell(SiteCase):
 
 
 SERVER_FIRST = re.compile(r"r=[^,]+,s=([^,]+),i=4096")
+
+
+class WhileChecked(SiteCase):
+    """What happens meanwhile; nothing is remembered, so that every check takes its time."""
+
+    more: ClassVar[dict[str, Any]] = {"remembered": 0}
+
+    def block_checks(self) -> Event:
+        """Let no password be checked before the event is set."""
+        go_on = Event()
+        self.addCleanup(go_on.set)
+        for _ in range(self.site.installation.settings.hash_threads):
+            maybeDeferred(self.site.installation._pool.run, "blocked", go_on.wait)
+        return go_on
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        while not done():  # trial ends a test that takes too long
+            await deferLater(reactor, 0.005)  # type: ignore[arg-type]
+
+    async def test_whose_login_is_checked_keeps_the_place(self) -> None:
+        """R11: whoever comes meanwhile is refused, however long it takes; after a wrong
+        password the place is free for others."""
+        self.site.set()
+        self.site.monitor.limits = SessionLimits({"imap": 1, "pop3": 1})
+        for service in ("imap", "pop3"):
+            go_on = self.block_checks()
+            line = await self.in_thread(Line, self.site, service, "plain", None)
+            for session in self.site.monitor.sessions():
+                session.connected_at -= 600
+            mechanism = client_of("PLAIN", line, "wrong")
+            checking = deferToThread(line.authenticate, "PLAIN", mechanism)
+            await self.until(lambda: bool(self.site.installation._pool._waiting))
+            refused = await self.in_thread(Line, self.site, service, "plain", None)
+            self.assertIn("too many connections", refused.greeting)
+            go_on.set()
+            self.assertEqual((await checking)[:2], "NO")
+            other = await self.in_thread(Line, self.site, service, "plain", None)
+            self.assertIn("OK", other.greeting)
+            self.assertIn("too many connections", await self.in_thread(line.read))
+            for one in (line, refused, other):
+                one.socket.close()
+
+    async def test_who_is_kicked_while_his_password_is_checked_stays_out(self) -> None:
+        """SUN-8: an account is deactivated, or gets a new password, while the old one is being
+        checked; so nothing of it is open afterwards. Others come in."""
+        site = self.site
+        site.set()
+        kick = session_commands(site.monitor, reactor.seconds, reactor.seconds)["kick"]  # type: ignore[attr-defined]
+        cases = [("imap", "PLAIN"), ("pop3", "LOGIN"), ("imap", "PASSWORD"), ("pop3", "PASSWORD")]
+        for service, mechanism in cases:
+            for kicked, refused in (("bob@example.org", False), (ANN, True)):
+                go_on = self.block_checks()
+                line = await self.in_thread(Line, site, service, "plain", None)
+                if mechanism == "PASSWORD":
+                    answering = deferToThread(line.login)
+                else:
+                    client = client_of(mechanism, line)
+                    answering = deferToThread(line.authenticate, mechanism, client)
+                await self.until(lambda: bool(site.installation._pool._waiting))
+                kick({"account": kicked, "reason": "this account has been disabled"})
+                go_on.set()
+                answer = await answering
+                names = {session.account for session in site.monitor.sessions()}
+                case = f"{service} {mechanism} {kicked}: {answer}"
+                self.assertEqual(answer[:2], "NO" if refused else "OK", case)
+                self.assertEqual(names, {""} if refused else {ANN}, case)
+                if refused:
+                    self.assertIn("this account has been disabled", answer)
+                    again = await self.in_thread(line.login)
+                    self.assertEqual(again[:2], "OK", f"{case}; then {again}")
+                line.socket.close()
+                await self.until(lambda: not list(site.monitor.sessions()))
+
+    async def test_who_is_kicked_between_two_steps_of_scram_stays_out(self) -> None:
+        """The keys that a proof is checked against are read at the first of them."""
+        site = self.site
+        site.set()
+        kick = session_commands(site.monitor, reactor.seconds, reactor.seconds)["kick"]  # type: ignore[attr-defined]
+        line = await self.in_thread(Line, site, "imap", "plain", None)
+        client = client_of("SCRAM-SHA-256", line)
+        steps = 0
+
+        def slow(challenge: bytes) -> bytes:
+            nonlocal steps
+            steps += 1
+            if steps == 2:
+                blockingCallFromThread(reactor, kick, {"account": ANN})
+            return client(challenge)
+
+        answer = await self.in_thread(line.authenticate, "SCRAM-SHA-256", slow)
+        self.assertEqual(answer, "NO [UNAVAILABLE] disconnected by the administrator")
+        line.socket.close()
 
 
 class Scram(SiteCase):
@@ -335,41 +428,6 @@ class Scram(SiteCase):
         self.assertEqual(
             await self.in_thread(answers), {"NO [CONTACTADMIN] this account is disabled"}
         )
-
-    async def test_whose_login_is_checked_keeps_the_place(self) -> None:
-        """R11: whoever comes meanwhile is refused, however long it takes; after a wrong
-        password the place is free for others."""
-        self.site.set()
-        self.site.monitor.limits = SessionLimits({"imap": 1, "pop3": 1})
-        for service in ("imap", "pop3"):
-            go_on = self.block_checks()
-            line = await self.in_thread(Line, self.site, service, "plain", None)
-            for session in self.site.monitor.sessions():
-                session.connected_at -= 600
-            mechanism = client_of("PLAIN", line, "wrong")
-            checking = deferToThread(line.authenticate, "PLAIN", mechanism)
-            await self.until(lambda: bool(self.site.installation._pool._waiting))
-            refused = await self.in_thread(Line, self.site, service, "plain", None)
-            self.assertIn("too many connections", refused.greeting)
-            go_on.set()
-            self.assertEqual((await checking)[:2], "NO")
-            other = await self.in_thread(Line, self.site, service, "plain", None)
-            self.assertIn("OK", other.greeting)
-            self.assertIn("too many connections", await self.in_thread(line.read))
-            for one in (line, refused, other):
-                one.socket.close()
-
-    def block_checks(self) -> Event:
-        """Let no password be checked before the event is set."""
-        go_on = Event()
-        self.addCleanup(go_on.set)
-        for _ in range(self.site.installation.settings.hash_threads):
-            maybeDeferred(self.site.installation._pool.run, "blocked", go_on.wait)
-        return go_on
-
-    async def until(self, done: Callable[[], bool]) -> None:
-        while not done():  # trial ends a test that takes too long
-            await deferLater(reactor, 0.005)  # type: ignore[arg-type]
 
     async def test_a_client_that_gives_up_is_not_in(self) -> None:
         """T41: also after the server has proved itself."""

@@ -9,6 +9,7 @@ from twisted.python.runtime import seconds
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.networks import Networks
 from mailserver.service.monitor import GUEST_TIME, SessionLimits, SessionMonitor
@@ -275,6 +276,25 @@ def test_descriptors_are_shared_by_all_services() -> None:
     assert oldest.told and not newer.told
     assert monitor.opened(Session("imap", connected_at=99.5)) and newer.told
     assert not monitor.opened(Session("imap", connected_at=100.0))
+
+
+def test_a_login_under_way_does_not_outlive_a_kick() -> None:
+    """SUN-8: whose password was changed meanwhile; a later login is another one."""
+    monitor = SessionMonitor(SessionLimits(per_account=1))
+    session = Session("imap", "a@x")
+    assert monitor.opened(session)
+    monitor.kicked("a@x", "earlier")
+    monitor.login_began(session)
+    monitor.kicked("b@x", "somebody else")
+    monitor.kicked("a@x", "a new password")
+    with pytest.raises(MailError, match="a new password") as refusal:
+        monitor.logged_in(session)
+    assert refusal.value.kind is ErrorKind.UNAVAILABLE
+    monitor.login_began(session)
+    assert monitor.logged_in(session)
+    monitor.closed(session)
+    other = Session("imap", "a@x")
+    assert monitor.opened(other) and monitor.logged_in(other)
 
 
 def test_limits_can_be_replaced() -> None:

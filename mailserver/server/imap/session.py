@@ -112,6 +112,9 @@ class Peer(Protocol):
     def channel_bindings(self) -> Mapping[bytes, bytes]:
         """See `server.login.Peer`."""
 
+    def login_began(self) -> None:
+        """See `server.login.Peer`."""
+
     def check_began(self) -> None:
         """See `server.login.Peer`."""
 

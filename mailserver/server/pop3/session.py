@@ -301,6 +301,7 @@ class Pop3Session:
         if not self._timestamp or not self._may_apop:
             raise _Refused("APOP is not offered here")
         door = self._door
+        door.peer.login_began()
         attempt = await door.authenticator.attempt(
             command.name, SecretKind.PLAIN, service=door.service, address=door.peer.address
         )
@@ -330,9 +331,13 @@ class Pop3Session:
             self.closed()  # others may come in
             raise
         self._maildrop = maildrop
-        if not channel.logged_in(principal.name):
+        try:
+            if not channel.logged_in(principal.name):
+                text = "too many sessions of this account are open"
+                raise MailError(ErrorKind.TOO_MANY, text)
+        except BaseException:
             self.closed()
-            raise MailError(ErrorKind.TOO_MANY, "too many sessions of this account are open")
+            raise
         channel.status = "connected to INBOX"
         if self._settings.set_seen:
             self._last = maildrop.last_seen()

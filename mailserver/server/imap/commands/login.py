@@ -56,6 +56,7 @@ async def authenticate(session: Session, command: commands.Authenticate) -> Stat
 async def proxyauth(session: Session, command: commands.ProxyAuth) -> Status:
     """Have a store administrator act as another from here on (SUN-14)."""
     connection = session.connection
+    connection.login_began()
     principal = await session.services.authenticator.act_as(
         session.who, command.user, service=connection.service, address=connection.address
     )
