@@ -4,6 +4,10 @@ SCRAM tells salt and iterations before anything is proved (RFC 5802 §5). For a 
 keys they are computed from the name under a secret of the installation: they stay the same
 from try to try, from restart to restart and in every process, and nobody can tell them from
 real ones. The keys that go with them belong to no password.
+
+Iterations are those of new passwords, so accounts older than a change of that number can be
+told. A choice among the numbers in use would have to follow them as passwords change, in every
+process at the same moment: a name whose number moves while its salt stays tells more.
 """
 
 from __future__ import annotations
