@@ -18,11 +18,11 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.server.connection import CLOSE, REST_TIMEOUT, Connection, Disconnected
+from mailserver.server.connection import CLOSE, REST_TIMEOUT, Disconnected
+from mailserver.server.conversation import IDLE, LOGIN, Conversation
 from mailserver.server.imap.registry import NOT_AUTHENTICATED, CommandSpec, States
 from mailserver.server.imap.session import Services, Session
 from mailserver.server.imap.status import CHARSETS, CODES, bad, no, refusal
@@ -48,20 +48,13 @@ from mailserver.wire.imap.responses import (
 from mailserver.wire.imap.scanner import Scanner
 from mailserver.wire.imap.writer import write
 
-LOGIN = "login"
-"""Deadline: the client has to have logged in (S3)."""
-IDLE = "idle"
-"""Deadline: autologout (RFC 3501 §5.4)."""
 WAKE = "wake"
 """Deadline: `line_or_wake` returns."""
 WORKING = "working"
 """Deadline: a running command says that it still works (T53)."""
 
-TURN = 0.02
-"""Seconds for which one connection may keep the reactor with pipelined commands."""
 
-
-class ImapConnection(Connection):
+class ImapConnection(Conversation):
     """One IMAP client; the session's `Peer`."""
 
     log = Logger()
@@ -83,17 +76,14 @@ class ImapConnection(Connection):
         self._wanted: LiteralWanted | None = None  # announced to the running command
         self._has_rest = False  # the running command's octets are not all read
         self._pending: tuple[bytes, CommandSpec] | None = None  # being read, with literals
-        self._input: Deferred[None] | None = None  # the running command waits for octets
-        self._wakeable = False  # ... or for `wake`
-        self._turn_ends = 0.0  # when others have to get a turn of the reactor
+        self._wakeable = False  # the running command waits for octets, or for `wake`
         self._farewell = ""  # say this and close when the command is over
         self._then: Callable[[], None] | None = None  # do this when the reply is sent
 
     # -- beginning and end --------------------------------------------------
 
     def greeted(self) -> None:
-        self.status = "authenticating"
-        self.set_deadline(LOGIN, self.time_left(self.settings.login_timeout))
+        self.expect_login(self.settings.login_timeout)
         self.session.respond(
             Status(
                 Condition.OK,
@@ -124,16 +114,9 @@ class ImapConnection(Connection):
         self._running = False
         self.session.closed()
 
-    def _wake_waiting(self) -> None:
-        super()._wake_waiting()
-        waiting, self._input = self._input, None
-        if waiting is not None:
-            waiting.errback(Disconnected())
-
     def logged_in(self, account: str) -> bool:
         if not super().logged_in(account):
             return False
-        self.set_deadline(LOGIN, None)
         self.reader.limits = self.settings.after_login
         return True
 
@@ -199,7 +182,7 @@ class ImapConnection(Connection):
             return
         self._pumping = True
         seconds = self.clock.seconds
-        self._turn_ends = seconds() + TURN
+        self.begin_turn()
         while self.is_open and not self._running:
             if self.is_full:
                 break
@@ -385,13 +368,6 @@ class ImapConnection(Connection):
             self.set_deadline(IDLE, self.settings.idle_timeout)
         if not self._pumping:
             self._pump()
-
-    async def turn(self) -> None:
-        """See `Peer.turn`."""
-        if self.clock.seconds() > self._turn_ends:
-            self.flush()
-            await deferLater(self.clock, 0)
-            self._turn_ends = self.clock.seconds() + TURN
 
     # -- answers ------------------------------------------------------------
 

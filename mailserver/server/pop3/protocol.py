@@ -10,26 +10,18 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind
-from mailserver.server.connection import CLOSE, REST_TIMEOUT, Connection, Disconnected
+from mailserver.server.connection import CLOSE, REST_TIMEOUT, Disconnected
+from mailserver.server.conversation import IDLE, LOGIN, Conversation
 from mailserver.server.pop3.session import Pop3Session, Services, State
 from mailserver.server.pop3.status import CODES
 from mailserver.wire.lines import TOO_LONG, LineBuffer
 from mailserver.wire.pop3.replies import Code
 
-LOGIN = "login"
-"""Deadline: the client has to have logged in (S3)."""
-IDLE = "idle"
-"""Deadline: autologout (RFC 1939 §3)."""
 
-TURN = 0.02
-"""Seconds for which one connection may keep the reactor."""
-
-
-class Pop3Connection(Connection):
+class Pop3Connection(Conversation):
     """One POP3 client; the session's `Channel`."""
 
     log = Logger()
@@ -42,16 +34,13 @@ class Pop3Connection(Connection):
         self._settings = settings
         self._buffer = LineBuffer()
         self._session = Pop3Session(self, services)
-        self._input: Deferred[None] | None = None  # the conversation waits for octets
         self._goodbye = ""  # to be said when the running command is answered
-        self._turn_ends = 0.0  # when others have to get a turn of the reactor
 
     # -- beginning and end ---------------------------------------------------
 
     def greeted(self) -> None:
-        self.status = "authenticating"
         self.send(self._session.greeting())
-        self.set_deadline(LOGIN, self.time_left(self._settings.login_timeout))
+        self.expect_login(self._settings.login_timeout)
         self.run(self._converse(), lambda _: self._session.closed())
 
     def gone(self) -> None:
@@ -70,12 +59,6 @@ class Pop3Connection(Connection):
         if self.is_full:  # amid a reply that may never be taken
             self.set_deadline(CLOSE, REST_TIMEOUT)
 
-    def logged_in(self, account: str) -> bool:
-        if not super().logged_in(account):
-            return False
-        self.set_deadline(LOGIN, None)
-        return True
-
     def deadline_passed(self, name: str) -> None:
         if name == LOGIN:
             self.note("closed: no login in time")
@@ -85,19 +68,13 @@ class Pop3Connection(Connection):
             self.note("closed: idle for too long")
             self.close()
 
-    def _wake_waiting(self) -> None:
-        super()._wake_waiting()
-        waiting, self._input = self._input, None
-        if waiting is not None:
-            waiting.errback(Disconnected())
-
     # -- the conversation ------------------------------------------------------
 
     def octets_received(self, octets: bytes) -> None:
         self._buffer.feed(octets)
         waiting, self._input = self._input, None
         if waiting is not None:
-            self._turn_ends = self.clock.seconds() + TURN
+            self.begin_turn()
             waiting.callback(None)
         if self._is_busy and len(self._buffer) > self._settings.input_buffer:
             self.pause_input()
@@ -139,13 +116,6 @@ class Pop3Connection(Connection):
             raise Disconnected
         self._input = Deferred()
         await self._input
-
-    async def turn(self) -> None:
-        """See `Channel.turn`."""
-        if self.clock.seconds() > self._turn_ends:
-            self.flush()
-            await deferLater(self.clock, 0)
-            self._turn_ends = self.clock.seconds() + TURN
 
     def begin_tls(self, reply: bytes) -> None:
         """See `Channel.begin_tls`."""
