@@ -26,6 +26,9 @@ from tests.server.pop3.harness import Client as Pop3Client
 from tests.server.pop3.harness import plain, services
 from tests.server.rig import MAIL, Client, Rig, Transport, rig
 
+Fuzz = Callable[[Rig, str, int, list[str]], None]
+"""Sends so many inputs in a state of a session."""
+
 INPUTS = 150
 INPUTS_FOR_LONG = 3_000
 LARGE = b"APPEND INBOX {200000}\r\n" + b"x" * 70_000
@@ -63,6 +66,18 @@ def settle(server: Rig, is_busy: Callable[[], bool]) -> None:
         if not server.loop.turn(0.01):
             server.loop.advance(1)  # a failed login makes the next one wait
     server.settle()
+
+
+def check_left(
+    server: Rig, transport: Transport, is_busy: Callable[[], bool], errors: list[str], octets: bytes
+) -> None:
+    """Disconnect a client whose octets have been answered: nothing of it is left."""
+    if not transport.is_closed:
+        transport.lose()
+    settle(server, is_busy)
+    assert server.monitor.live == [], octets
+    assert spool_files(server) == [], octets
+    assert errors == [], octets
 
 
 def spool_files(server: Rig) -> list[Path]:
@@ -161,26 +176,7 @@ def fuzz_imap(server: Rig, state: str, inputs: int, errors: list[str]) -> None:
                 server.loop.advance(60)
                 server.settle()
             assert client.is_closed, octets
-        if not client.is_closed:
-            client.close()
-        settle(server, is_busy)
-        assert server.monitor.live == [], octets
-        assert spool_files(server) == [], octets
-        assert errors == [], octets
-
-
-@pytest.mark.parametrize("state", IMAP_STATES)
-def test_imap(server: Rig, errors: list[str], state: str) -> None:
-    """R7, T16, T17, T51."""
-    with untraced():
-        fuzz_imap(server, state, INPUTS, errors)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("state", IMAP_STATES)
-def test_imap_for_long(server: Rig, errors: list[str], state: str) -> None:
-    """R7"""
-    fuzz_imap(server, state, INPUTS_FOR_LONG, errors)
+        check_left(server, client.transport, is_busy, errors, octets)
 
 
 # -- LMTP --------------------------------------------------------------------------------
@@ -263,26 +259,7 @@ def fuzz_lmtp(server: Rig, state: str, inputs: int, errors: list[str]) -> None:
                 server.loop.advance(60)
                 server.settle()
             assert client.transport.is_closed, octets
-        if not client.transport.is_closed:
-            client.transport.lose()
-        settle(server, lambda client=client: client.is_busy)
-        assert server.monitor.live == [], octets
-        assert spool_files(server) == [], octets
-        assert errors == [], octets
-
-
-@pytest.mark.parametrize("state", LMTP_STATES)
-def test_lmtp(server: Rig, errors: list[str], state: str) -> None:
-    """R7, S10."""
-    with untraced():
-        fuzz_lmtp(server, state, INPUTS, errors)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("state", LMTP_STATES)
-def test_lmtp_for_long(server: Rig, errors: list[str], state: str) -> None:
-    """R7"""
-    fuzz_lmtp(server, state, INPUTS_FOR_LONG, errors)
+        check_left(server, client.transport, lambda client=client: client.is_busy, errors, octets)
 
 
 # -- POP3 --------------------------------------------------------------------------------
@@ -339,12 +316,8 @@ def fuzz_pop3(server: Rig, state: str, inputs: int, errors: list[str]) -> None:
         answer = client.transport.value()
         assert b"internal error" not in answer and b"innerer Fehler" not in answer, octets
         assert errors == [], octets
-        if not client.is_closed:
-            assert answer.endswith(b"\r\n"), octets
-            client.transport.lose()
-        settle(server, is_busy)
-        assert server.monitor.live == [], octets
-        assert errors == [], octets
+        assert client.is_closed or answer.endswith(b"\r\n"), octets
+        check_left(server, client.transport, is_busy, errors, octets)
     after = mailbox_of(Pop3Client(server, shared))
     assert after == before, "what was marked is there (T42)"
 
@@ -357,15 +330,28 @@ def mailbox_of(client: Pop3Client) -> str:
     return told
 
 
-@pytest.mark.parametrize("state", POP3_STATES)
-def test_pop3(server: Rig, errors: list[str], state: str) -> None:
-    """R7, T42, T51."""
+# -- all of them -------------------------------------------------------------------------
+
+EVERY_STATE = [
+    pytest.param(fuzz, state, id=f"{fuzz.__name__.removeprefix('fuzz_')} {state}")
+    for fuzz, states in (
+        (fuzz_imap, IMAP_STATES),
+        (fuzz_lmtp, LMTP_STATES),
+        (fuzz_pop3, POP3_STATES),
+    )
+    for state in states
+]
+
+
+@pytest.mark.parametrize(("fuzz", "state"), EVERY_STATE)
+def test_every_state(server: Rig, errors: list[str], fuzz: Fuzz, state: str) -> None:
+    """R7, T16, T17, T42, T51, S10."""
     with untraced():
-        fuzz_pop3(server, state, INPUTS, errors)
+        fuzz(server, state, INPUTS, errors)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("state", POP3_STATES)
-def test_pop3_for_long(server: Rig, errors: list[str], state: str) -> None:
+@pytest.mark.parametrize(("fuzz", "state"), EVERY_STATE)
+def test_every_state_for_long(server: Rig, errors: list[str], fuzz: Fuzz, state: str) -> None:
     """R7"""
-    fuzz_pop3(server, state, INPUTS_FOR_LONG, errors)
+    fuzz(server, state, INPUTS_FOR_LONG, errors)

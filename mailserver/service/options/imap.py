@@ -6,37 +6,27 @@ from mailserver.service.kinds import (
     ADDRESSES,
     BOOLEAN,
     CAPABILITIES,
-    TEXT,
     choices,
     duration,
     integer,
     port,
     size,
 )
-from mailserver.service.options.option import COUNT, RELOAD, Rows
+from mailserver.service.options.option import COUNT, RELOAD
+from mailserver.service.options.service import ServiceRows
 
-OPTIONS = Rows()
+OPTIONS = ServiceRows("imap")
 
 ENABLE = OPTIONS.row("service.imap.enable", BOOLEAN, True, "Offer IMAP")
 ADDRESS = OPTIONS.row(
     "service.imap.address", ADDRESSES, (), "Addresses to listen on; none: all of this host"
 )
 PORT = OPTIONS.row("service.imap.port", port(), 143, "Port without TLS, with STARTTLS")
-ENABLE_SSL_PORT = OPTIONS.row("service.imap.enablesslport", BOOLEAN, True, "Listen on the TLS port")
+ENABLE_SSL_PORT = OPTIONS.enable_ssl_port(True)
 SSL_PORT = OPTIONS.row("service.imap.sslport", port(), 993, "TLS port")
-BANNER = OPTIONS.row(
-    "service.imap.banner", TEXT, "", "Text of the greeting; empty: product and version", RELOAD
-)
-PLAINTEXT_MIN_CIPHER = OPTIONS.row(
-    "service.imap.plaintextmincipher",
-    integer(-1, 256),
-    0,
-    "0: passwords also without TLS; above 0: only with TLS; -1: no passwords",
-    RELOAD,
-)
-MAX_SESSIONS = OPTIONS.row(
-    "service.imap.maxsessions", COUNT, 4000, "Connections per process", RELOAD
-)
+BANNER = OPTIONS.banner()
+PLAINTEXT_MIN_CIPHER = OPTIONS.plaintext_min_cipher()
+MAX_SESSIONS = OPTIONS.max_sessions(4000)
 MAX_THREADS = OPTIONS.row(
     "service.imap.maxthreads",
     COUNT,
@@ -63,12 +53,8 @@ IDLE_NOTIFY_INTERVAL = OPTIONS.row(
     "Sign of life in IDLE; 0 for none",
     RELOAD,
 )
-LOGIN_TIMEOUT = OPTIONS.row(
-    "service.imap.logintimeout", duration(1), 60.0, "Time from connect to login", RELOAD
-)
-WRITE_TIMEOUT = OPTIONS.row(
-    "service.imap.writetimeout", duration(1), 300.0, "A client that takes no output is cut", RELOAD
-)
+LOGIN_TIMEOUT = OPTIONS.login_timeout()
+WRITE_TIMEOUT = OPTIONS.write_timeout()
 WORKING_INTERVAL = OPTIONS.row(
     "service.imap.workinginterval",
     duration(0, 1740),
@@ -91,9 +77,7 @@ MAX_LITERALS_BEFORE_LOGIN = OPTIONS.row(
 MAX_NESTING_BEFORE_LOGIN = OPTIONS.row(
     "service.imap.maxnestingbeforelogin", integer(1, 100), 4, "Nesting before login", RELOAD
 )
-MAX_BAD_BEFORE_LOGIN = OPTIONS.row(
-    "service.imap.maxbadbeforelogin", COUNT, 3, "Bad commands in a row before login", RELOAD
-)
+MAX_BAD_BEFORE_LOGIN = OPTIONS.max_bad_before_login()
 MAX_LINE = OPTIONS.row("service.imap.maxline", size(8000), 64 * 1024, "One line", RELOAD)
 MAX_LITERAL = OPTIONS.row(
     "service.imap.maxliteral", size(4096), 256 * 1024, "One literal, but a message", RELOAD
@@ -105,13 +89,9 @@ MAX_LITERALS = OPTIONS.row("service.imap.maxliterals", COUNT, 1000, "Literals of
 MAX_NESTING = OPTIONS.row(
     "service.imap.maxnesting", integer(1, 100), 32, "Nesting of parentheses, NOT and OR", RELOAD
 )
-MAX_BAD = OPTIONS.row("service.imap.maxbad", COUNT, 20, "Bad commands in a row", RELOAD)
-MAX_AUTH_RESPONSE = OPTIONS.row(
-    "service.imap.maxauthresponse", size(1024), 64 * 1024, "A line in AUTHENTICATE", RELOAD
-)
-INPUT_BUFFER = OPTIONS.row(
-    "service.imap.inputbuffer", size(4096), 64 * 1024, "What may wait behind a command", RELOAD
-)
+MAX_BAD = OPTIONS.max_bad()
+MAX_AUTH_RESPONSE = OPTIONS.max_auth_response("AUTHENTICATE")
+INPUT_BUFFER = OPTIONS.input_buffer()
 DISABLED_CAPABILITIES = OPTIONS.row(
     "service.imap.disabledcapabilities", CAPABILITIES, (), "Extensions not offered", RELOAD
 )

@@ -6,7 +6,6 @@ from mailserver.service.kinds import (
     ADDRESSES,
     BOOLEAN,
     PATH,
-    TEXT,
     choice,
     choices,
     duration,
@@ -14,9 +13,10 @@ from mailserver.service.kinds import (
     port,
     size,
 )
-from mailserver.service.options.option import COUNT, RELOAD, Rows
+from mailserver.service.options.option import COUNT, RELOAD
+from mailserver.service.options.service import ServiceRows
 
-OPTIONS = Rows()
+OPTIONS = ServiceRows("lmtp")
 
 _NEVER_25 = {25: "LMTP must not be spoken on the SMTP port (RFC 2033 §1)"}
 
@@ -29,9 +29,7 @@ ADDRESS = OPTIONS.row(
 )
 PORT = OPTIONS.row("service.lmtp.port", port(_NEVER_25), 24, "TCP port")
 ENABLE_TCP = OPTIONS.row("service.lmtp.enabletcp", BOOLEAN, True, "Listen on the TCP port")
-ENABLE_SSL_PORT = OPTIONS.row(
-    "service.lmtp.enablesslport", BOOLEAN, False, "Listen on the TLS port"
-)
+ENABLE_SSL_PORT = OPTIONS.enable_ssl_port(False)
 SSL_PORT = OPTIONS.row(
     "service.lmtp.sslport", port(_NEVER_25), 2424, "TLS port; none is registered for LMTP"
 )
@@ -39,12 +37,8 @@ UNIX_SOCKET = OPTIONS.row("service.lmtp.unixsocket", PATH, None, "Also listen on
 UNIX_MODE = OPTIONS.row(
     "service.lmtp.unixmode", choice("0600", "0660", "0666"), "0660", "Mode of the Unix socket"
 )
-BANNER = OPTIONS.row(
-    "service.lmtp.banner", TEXT, "", "Text of the greeting; empty: product and version", RELOAD
-)
-MAX_SESSIONS = OPTIONS.row(
-    "service.lmtp.maxsessions", COUNT, 1000, "Connections per process", RELOAD
-)
+BANNER = OPTIONS.banner()
+MAX_SESSIONS = OPTIONS.max_sessions(1000)
 MAX_RECIPIENTS = OPTIONS.row(
     "service.lmtp.maxrecipients",
     integer(100, 1_000_000),
@@ -67,9 +61,7 @@ IDLE_TIMEOUT = OPTIONS.row(
 MESSAGE_TIMEOUT = OPTIONS.row(
     "service.lmtp.messagetimeout", duration(60), 3600.0, "Time for one message to come in", RELOAD
 )
-WRITE_TIMEOUT = OPTIONS.row(
-    "service.lmtp.writetimeout", duration(1), 300.0, "A client that takes no output is cut", RELOAD
-)
+WRITE_TIMEOUT = OPTIONS.write_timeout()
 OVER_QUOTA = OPTIONS.row(
     "service.lmtp.overquota",
     choice("temporary", "permanent"),

@@ -6,36 +6,27 @@ from mailserver.server.pop3.languages import TAGS
 from mailserver.service.kinds import (
     ADDRESSES,
     BOOLEAN,
-    TEXT,
     choice,
     choices,
     duration,
-    integer,
     port,
     size,
 )
-from mailserver.service.options.option import COUNT, RELOAD, Rows
+from mailserver.service.options.option import RELOAD
+from mailserver.service.options.service import ServiceRows
 
-OPTIONS = Rows()
+OPTIONS = ServiceRows("pop")
 
 ENABLE = OPTIONS.row("service.pop.enable", BOOLEAN, True, "Offer POP3")
 ADDRESS = OPTIONS.row(
     "service.pop.address", ADDRESSES, (), "Addresses to listen on; none: all of this host"
 )
 PORT = OPTIONS.row("service.pop.port", port(), 110, "Port without TLS, with STLS")
-ENABLE_SSL_PORT = OPTIONS.row("service.pop.enablesslport", BOOLEAN, True, "Listen on the TLS port")
+ENABLE_SSL_PORT = OPTIONS.enable_ssl_port(True)
 SSL_PORT = OPTIONS.row("service.pop.sslport", port(), 995, "TLS port")
-BANNER = OPTIONS.row(
-    "service.pop.banner", TEXT, "", "Text of the greeting; empty: product and version", RELOAD
-)
-PLAINTEXT_MIN_CIPHER = OPTIONS.row(
-    "service.pop.plaintextmincipher",
-    integer(-1, 256),
-    0,
-    "0: passwords also without TLS; above 0: only with TLS; -1: no passwords",
-    RELOAD,
-)
-MAX_SESSIONS = OPTIONS.row("service.pop.maxsessions", COUNT, 600, "Connections per process", RELOAD)
+BANNER = OPTIONS.banner()
+PLAINTEXT_MIN_CIPHER = OPTIONS.plaintext_min_cipher()
+MAX_SESSIONS = OPTIONS.max_sessions(600)
 IDLE_TIMEOUT = OPTIONS.row(
     "service.pop.idletimeout",
     duration(600, why="RFC 1939 §3 lets a client be silent for 10 minutes"),
@@ -43,25 +34,15 @@ IDLE_TIMEOUT = OPTIONS.row(
     "Silence after which a session is ended and nothing deleted",
     RELOAD,
 )
-LOGIN_TIMEOUT = OPTIONS.row(
-    "service.pop.logintimeout", duration(1), 60.0, "Time from connect to login", RELOAD
-)
-WRITE_TIMEOUT = OPTIONS.row(
-    "service.pop.writetimeout", duration(1), 300.0, "A client that takes no output is cut", RELOAD
-)
+LOGIN_TIMEOUT = OPTIONS.login_timeout()
+WRITE_TIMEOUT = OPTIONS.write_timeout()
 MAX_LINE = OPTIONS.row(
     "service.pop.maxline", size(512), 8 * 1024, "A command line (RFC 2449 §4: 255)", RELOAD
 )
-MAX_AUTH_RESPONSE = OPTIONS.row(
-    "service.pop.maxauthresponse", size(1024), 64 * 1024, "A line in AUTH", RELOAD
-)
-MAX_BAD_BEFORE_LOGIN = OPTIONS.row(
-    "service.pop.maxbadbeforelogin", COUNT, 3, "Bad commands in a row before login", RELOAD
-)
-MAX_BAD = OPTIONS.row("service.pop.maxbad", COUNT, 20, "Bad commands in a row", RELOAD)
-INPUT_BUFFER = OPTIONS.row(
-    "service.pop.inputbuffer", size(4096), 64 * 1024, "What may wait behind a command", RELOAD
-)
+MAX_AUTH_RESPONSE = OPTIONS.max_auth_response("AUTH")
+MAX_BAD_BEFORE_LOGIN = OPTIONS.max_bad_before_login()
+MAX_BAD = OPTIONS.max_bad()
+INPUT_BUFFER = OPTIONS.input_buffer()
 APOP = OPTIONS.row(
     "service.pop.apop",
     BOOLEAN,

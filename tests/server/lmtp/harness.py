@@ -10,15 +10,14 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
-from zope.interface import implementer
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.account import Account, Recipient
 from mailserver.model.ids import AccountId, MailboxId, MailboxRef
 from mailserver.model.mailbox import MailboxInfo
 from mailserver.server.lmtp.protocol import LmtpConnection
 from mailserver.server.lmtp.session import LmtpSettings
+from tests.server.rig import Monitor
 
 
 @attrs.define
@@ -95,41 +94,6 @@ class Directory:
         if address.startswith("bug@"):
             raise ZeroDivisionError
         return Recipient(address, Account(AccountId("a" * 26), address))
-
-
-@implementer(ISessionMonitor)
-class Monitor:
-    def __init__(self, limit: int = 1000) -> None:
-        self.live: list[ISession] = []
-        self.limit = limit
-        self.reason = ""  # why addresses are refused
-
-    def opened(self, session: ISession) -> bool:
-        self.live.append(session)
-        return len(self.live) <= self.limit
-
-    async def refusal(self, session: ISession) -> str:
-        return self.reason
-
-    def closed(self, session: ISession) -> None:
-        self.live.remove(session)
-
-    def login_began(self, session: ISession) -> None: ...
-
-    def kicked(self, account: str, reason: str) -> None: ...
-
-    def check_began(self, session: ISession) -> None: ...
-
-    def check_ended(self, session: ISession) -> None: ...
-
-    def logged_in(self, session: ISession) -> bool:
-        return True
-
-    def sessions(self) -> list[ISession]:
-        return self.live
-
-    def next_number(self) -> int:
-        return 7
 
 
 class Client:

@@ -18,7 +18,8 @@ from twisted.trial.unittest import TestCase
 from mailserver.server.lmtp.protocol import LmtpFactory
 from mailserver.server.lmtp.session import LmtpSettings
 from mailserver.service.tls import ServerTls, TlsSettings, ensure_self_signed
-from tests.server.lmtp.harness import Client, Directory, Monitor, Store
+from tests.server.lmtp.harness import Client, Directory, Store
+from tests.server.rig import Monitor
 
 MESSAGE = b"Subject: x\r\n\r\nhi\r\n"
 BEFORE = b"LHLO x\r\nSTARTTLS\r\n"
