@@ -109,12 +109,15 @@ class Setting:
         host: from the name's suffix, empty for none.
         value: read and checked.
         source: where it comes from.
+        place, line: as of `Problem`, for what is found to be wrong later.
     """
 
     option: Option[Any]
     host: str
     value: Any
     source: Source
+    place: str = ""
+    line: int | None = None
 
     @property
     def name(self) -> str:
@@ -129,10 +132,12 @@ class Settings:
     Attributes:
         given: what was set anywhere, by (option's key, host).
         table: the options there are.
+        place: the configuration file, or where else what is missing would have to be set.
     """
 
     given: Mapping[tuple[str, str], Setting]
     table: OptionTable = TABLE
+    place: str = "configuration"
 
     def __getitem__(self, option: Option[T]) -> T:
         """The value of an option."""
@@ -156,6 +161,14 @@ class Settings:
         """Where the value of an option comes from."""
         setting = self.given.get((option.key, ""))
         return Source.DEFAULT if setting is None else setting.source
+
+    def problem(self, option: Option[Any], reason: str) -> Problem:
+        """What is wrong with the value of an option, or with its having none; it names where
+        that was written."""
+        setting = self.given.get((option.key, ""))
+        if setting is None or not setting.place:
+            return Problem(self.place, None, option.name, reason)
+        return Problem(setting.place, setting.line, option.name, reason)
 
     def changed(self, other: Settings) -> list[Option[Any]]:
         """The options whose values differ: what a reload brings, or cannot bring."""
@@ -261,9 +274,9 @@ def load(
             Source.DEFAULT,
         ),
     )
-    settings = Settings(given, table)
+    settings = Settings(given, table, str(file) if file is not None else "command line")
     if not problems:
-        problems += _contradictions(settings, str(file) if file is not None else "command line")
+        problems += _contradictions(settings)
     if problems:
         raise ConfigurationError(problems)
     return settings
@@ -478,7 +491,7 @@ def _setting(one: _Written, table: OptionTable) -> Setting:
     except ValueError as error:
         shown = "" if option.is_secret else f"{_quoted(one.value)} is not possible: "
         raise ValueError(f"{shown}{error}") from None
-    return Setting(option, host, value, one.source)
+    return Setting(option, host, value, one.source, one.place, one.line)
 
 
 def _quoted(value: object) -> str:
@@ -531,9 +544,10 @@ _PORTS: tuple[tuple[tuple[Option[bool], ...], Option[tuple[str, ...]], Option[in
 )
 
 
-def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
+def _contradictions(settings: Settings) -> Iterator[Problem]:
     if settings.table is not TABLE:
         return
+    problem = settings.problem
     used: dict[int, list[tuple[Option[int], frozenset[str]]]] = {}
     for switches, addresses, port in _PORTS:
         number = settings[port]
@@ -544,7 +558,7 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
         for other, there in used.get(number, []):
             if not here or not there or here & there:
                 reason = f"port {number} is taken by {other.name} on the same address"
-                yield Problem(place, None, port.name, reason)
+                yield problem(port, reason)
         used.setdefault(number, []).append((port, here))
     pairs: tuple[tuple[Option[Any], Option[Any]], ...] = (
         (options.oauth.CLIENT_ID, options.oauth.INTROSPECTION_URL),
@@ -557,31 +571,31 @@ def _contradictions(settings: Settings, place: str) -> Iterator[Problem]:
     )
     for given, needed in pairs:
         if settings[given] and not settings[needed]:
-            yield Problem(place, None, given.name, f"is of no use without {needed.name}")
+            yield problem(given, f"is of no use without {needed.name}")
     for asked in options.tls.CLIENT_CERTIFICATE.values():
         if settings[asked] == REQUIRED and settings[options.tls.CLIENT_AUTHORITIES] is None:
             reason = f"cannot be {REQUIRED} without {options.tls.CLIENT_AUTHORITIES.name}"
-            yield Problem(place, None, asked.name, reason)
+            yield problem(asked, reason)
     threads = settings[options.store.WRITER_THREADS] + settings[options.login.AUTH_THREADS]
     if threads > settings[options.imap.MAX_THREADS]:
         names = f"{options.store.WRITER_THREADS.name} and {options.login.AUTH_THREADS.name}"
-        yield Problem(place, None, options.imap.MAX_THREADS.name, f"{names} are {threads} together")
+        yield problem(options.imap.MAX_THREADS, f"{names} are {threads} together")
     if settings[options.oauth.KEYS_FILE] or settings[options.oauth.KEYS_URL]:
         named: tuple[Option[Any], ...] = (options.oauth.ISSUER, options.oauth.AUDIENCE)
         for needed in named:
             if not settings[needed]:
                 reason = "must be set: a token that was made for others would be good here"
-                yield Problem(place, None, needed.name, reason)
+                yield problem(needed, reason)
     before, after = options.login.THROTTLE_FIRST_DELAY, options.login.THROTTLE_MAX_DELAY
     if settings[before] > settings[after]:
-        yield Problem(place, None, before.name, f"must not be above {after.name}")
+        yield problem(before, f"must not be above {after.name}")
     domain = settings[options.login.DEFAULT_DOMAIN]
     for pair in options.access.FILTERS.values():
         for option in pair:
             try:
                 parse_filters(settings[option], "", allows=True, default_domain=domain)
             except MailError as error:
-                yield Problem(place, None, option.name, error.text)
+                yield problem(option, error.text)
 
 
 # -- writing ------------------------------------------------------------------

@@ -24,7 +24,7 @@ from mailserver.service.logging import is_traced
 from mailserver.service.monitor import SessionLimits
 from mailserver.service.options.option import Option
 from mailserver.service.tls import CertificateFault, ServerTls, TlsSettings
-from mailserver.service.tls.files import KEY
+from mailserver.service.tls.files import KEY, NO_KEY
 from mailserver.wire.imap.reader import Limits
 from mailserver.wire.lmtp.grammar import Leniency
 from mailserver.wire.sasl import MECHANISMS
@@ -272,7 +272,10 @@ def tls_error(settings: Settings, fault: CertificateFault) -> ConfigurationError
     """Say which option named the file that cannot be used."""
     has_own_option = fault.role != KEY or fault.file in settings[o.tls.KEY]
     name = f"tls.{fault.role}" if has_own_option else o.tls.CERTIFICATE.name
-    return ConfigurationError([Problem(str(fault.file), None, name, fault.reason)])
+    reason = fault.reason
+    if reason == NO_KEY and not settings[o.tls.KEY]:
+        reason += f", and {o.tls.KEY.name} is not set"
+    return ConfigurationError([Problem(str(fault.file), None, name, reason)])
 
 
 def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:

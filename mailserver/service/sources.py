@@ -143,36 +143,40 @@ def _module(label: str) -> ModuleType:
 # -- what is wrong with the options ---------------------------------------------------
 
 
-def _problem(option: Option[Any], reason: str, place: object = "configuration") -> Problem:
-    return Problem(str(place), None, option.name, reason)
+def _problem_of(file: object, option: Option[Any], reason: str) -> Problem:
+    return Problem(str(file), None, option.name, reason)
 
 
 def _problems_of_order(settings: Settings) -> Iterator[Problem]:
     option = o.sources.SOURCES
     order = settings[option]
     if not order:
-        yield _problem(option, "names no source, so nobody could log in")
+        yield settings.problem(option, "names no source, so nobody could log in")
     for label in sorted({label for label in order if order.count(label) > 1}):
-        yield _problem(option, f"names {label} twice")
+        yield settings.problem(option, f"names {label} twice")
 
 
 def _passwd_file_problems(settings: Settings) -> Iterator[Problem]:
     option = o.sources.PASSWD_FILE
     path = settings[option]
     if path is None:
-        yield _problem(option, f"is not set, and {o.sources.SOURCES.name} names passwd-file")
+        yield settings.problem(
+            option, f"is not set, and {o.sources.SOURCES.name} names passwd-file"
+        )
     elif (reason := _unreadable(path)) is not None:
-        yield _problem(option, reason, path)
+        yield _problem_of(path, option, reason)
 
 
 def _ldap_problems(settings: Settings) -> Iterator[Problem]:
-    problem = _library_problem("ldap")
+    problem = _library_problem(settings, "ldap")
     if problem is not None:
         yield problem
         return
     ldap = _module("ldap")
     if not settings[o.sources.LDAP_URIS]:
-        yield _problem(o.sources.LDAP_URIS, f"is not set, and {o.sources.SOURCES.name} names ldap")
+        yield settings.problem(
+            o.sources.LDAP_URIS, f"is not set, and {o.sources.SOURCES.name} names ldap"
+        )
     checks: list[tuple[Option[Any], Any, str]]
     checks = [(o.sources.LDAP_URIS, ldap.check_uri, uri) for uri in settings[o.sources.LDAP_URIS]]
     checks.append((o.sources.LDAP_BASE, ldap.check_base, settings[o.sources.LDAP_BASE]))
@@ -183,55 +187,58 @@ def _ldap_problems(settings: Settings) -> Iterator[Problem]:
         try:
             check(value)
         except ValueError as error:
-            yield _problem(option, str(error))
+            yield settings.problem(option, f"{value!r} is not possible: {error}")
     if not settings[o.sources.LDAP_BASE]:
-        yield _problem(o.sources.LDAP_BASE, "is not set; it says where searches begin")
+        yield settings.problem(o.sources.LDAP_BASE, "is not set; it says where searches begin")
     for file in (o.sources.LDAP_CA_FILE, o.sources.LDAP_BIND_PASSWORD_FILE):
         path = settings[file]
         if path is not None and (reason := _unreadable(path)) is not None:
-            yield _problem(file, reason, path)
+            yield _problem_of(path, file, reason)
     secret = settings[o.sources.LDAP_BIND_PASSWORD_FILE]
     if secret is not None and secret.exists() and secret.stat().st_mode & stat.S_IROTH:  # S14
         reason = "everybody on this machine can read it; chmod o-r it"
-        yield _problem(o.sources.LDAP_BIND_PASSWORD_FILE, reason, secret)
+        yield _problem_of(secret, o.sources.LDAP_BIND_PASSWORD_FILE, reason)
     if settings[o.sources.LDAP_BIND_PASSWORD] and settings[o.sources.LDAP_BIND_PASSWORD_FILE]:
-        yield _problem(
+        yield settings.problem(
             o.sources.LDAP_BIND_PASSWORD_FILE,
             f"and {o.sources.LDAP_BIND_PASSWORD.name} are both set; leave one out",
         )
     if settings[o.sources.LDAP_STARTTLS] and any(
         not uri.startswith("ldap://") for uri in settings[o.sources.LDAP_URIS]
     ):
-        yield _problem(o.sources.LDAP_STARTTLS, f"needs ldap:// in {o.sources.LDAP_URIS.name}")
+        yield settings.problem(
+            o.sources.LDAP_STARTTLS, f"needs ldap:// in {o.sources.LDAP_URIS.name}"
+        )
     for ours in sorted(set(_ldap_names(settings)) - set(ldap.NAMES)):
-        yield _problem(
+        yield settings.problem(
             o.sources.LDAP_ATTRIBUTES,
             f"{ours!r} is none of {', '.join(ldap.NAMES)}",
         )
 
 
 def _pam_problems(settings: Settings) -> Iterator[Problem]:
-    problem = _library_problem("pam")
+    problem = _library_problem(settings, "pam")
     if problem is not None:
         yield problem
         return
     service = settings[o.sources.PAM_SERVICE]
     if not service or "/" in service:
-        yield _problem(o.sources.PAM_SERVICE, "takes the name of a file in /etc/pam.d")
+        yield settings.problem(o.sources.PAM_SERVICE, "takes the name of a file in /etc/pam.d")
     elif not any(Path(place, service).exists() for place in ("/etc/pam.d", "/usr/lib/pam.d")):
-        yield _problem(o.sources.PAM_SERVICE, "there is no such file", f"/etc/pam.d/{service}")
+        file = f"/etc/pam.d/{service}"
+        yield _problem_of(file, o.sources.PAM_SERVICE, "there is no such file")
     if settings[o.sources.PAM_NAMES] == "local" and not settings[o.login.DEFAULT_DOMAIN]:
-        yield _problem(
+        yield settings.problem(
             o.sources.PAM_NAMES,
             f"is local, so {o.login.DEFAULT_DOMAIN.name} must say in which domain",
         )
 
 
-def _library_problem(label: str) -> Problem | None:
+def _library_problem(settings: Settings, label: str) -> Problem | None:
     try:
         _module(label)
     except (ImportError, OSError, AttributeError) as error:
-        return _problem(
+        return settings.problem(
             o.sources.SOURCES,
             f"{label} needs {_EXTRAS[label]}: pip install 'mailserver[{label}]' ({error})",
         )

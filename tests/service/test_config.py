@@ -304,11 +304,11 @@ def test_everything_wrong_is_told_at_once_with_line_and_nearest_name(
         ),
         (
             "service.lmtp.port = 143\n",
-            "FILE: service.lmtp.port: port 143 is taken by service.imap.port",
+            "FILE:1: service.lmtp.port: port 143 is taken by service.imap.port",
         ),
         (
             "service.pop.sslport = 993\n",
-            "FILE: service.pop.sslport: port 993 is taken by service.imap.sslport",
+            "FILE:1: service.pop.sslport: port 993 is taken by service.imap.sslport",
         ),
         (
             "service.pop.idletimeout = '9min'\n",  # SUN-33
@@ -316,20 +316,20 @@ def test_everything_wrong_is_told_at_once_with_line_and_nearest_name(
         ),
         (
             "service.imap.maxthreads = 5\n",  # SUN-32
-            "FILE: service.imap.maxthreads: store.writerthreads and auth.threads are 18 together",
+            "FILE:1: service.imap.maxthreads: store.writerthreads and auth.threads are 18 together",
         ),
-        ('tls.key = "k"\n', "FILE: tls.key: is of no use without tls.certificate"),
-        ('tls.clientca = "a"\n', "FILE: tls.clientca: is of no use without tls.certificate"),
-        ('tls.clientmap = "m"\n', "FILE: tls.clientmap: is of no use without tls.clientca"),
+        ('tls.key = "k"\n', "FILE:1: tls.key: is of no use without tls.certificate"),
+        ('tls.clientca = "a"\n', "FILE:1: tls.clientca: is of no use without tls.certificate"),
+        ('tls.clientmap = "m"\n', "FILE:1: tls.clientmap: is of no use without tls.clientca"),
         (
             'service.lmtp.clientcertificate = "required"\n',
-            "FILE: service.lmtp.clientcertificate: cannot be required without tls.clientca",
+            "FILE:1: service.lmtp.clientcertificate: cannot be required without tls.clientca",
         ),
         (
             'service.proxylisteners = "imaps"\n',
-            "FILE: service.proxylisteners: is of no use without service.proxyhosts",
+            "FILE:1: service.proxylisteners: is of no use without service.proxyhosts",
         ),
-        ("auth.throttle.firstdelay = 20\n", "FILE: auth.throttle.firstdelay: must not be above"),
+        ("auth.throttle.firstdelay = 20\n", "FILE:1: auth.throttle.firstdelay: must not be above"),
     ],
 )
 def test_one_thing_wrong(write: Callable[[str], Path], text: str, problem: str) -> None:

@@ -50,11 +50,23 @@ def test_what_the_chain_lacks(options: dict[str, str], expected: str) -> None:
         ({"auth__ldap__uri": ""}, "auth.ldap.uri: is not set"),
         ({"auth__ldap__uri": "ldap://host/path"}, "auth.ldap.uri: 'ldap://host/path' is not"),
         ({"auth__ldap__base": ""}, "auth.ldap.base: is not set"),
-        ({"auth__ldap__base": "example.org"}, "auth.ldap.base: 'example.org' is not a distin"),
-        ({"auth__ldap__binddn": "mail"}, "auth.ldap.binddn: 'mail' is not a distinguished"),
-        ({"auth__ldap__filter": "(uid=%n"}, "auth.ldap.filter: is not a search filter"),
-        ({"auth__ldap__filter": "(uid=joe)"}, "auth.ldap.filter: names neither %u nor %n"),
-        ({"auth__ldap__filter": "(uid=%x%u)"}, "auth.ldap.filter: %x is none of"),
+        (
+            {"auth__ldap__base": "example.org"},
+            "auth.ldap.base: 'example.org' is not possible: takes a distin",
+        ),
+        (
+            {"auth__ldap__binddn": "mail"},
+            "auth.ldap.binddn: 'mail' is not possible: takes a distin",
+        ),
+        ({"auth__ldap__filter": "(uid=%n"}, "'(uid=%n' is not possible: takes a search filter"),
+        (
+            {"auth__ldap__filter": "(uid=joe)"},
+            "'(uid=joe)' is not possible: names neither %u nor %n",
+        ),
+        (
+            {"auth__ldap__filter": "(uid=%x%u)"},
+            "auth.ldap.filter: '(uid=%x%u)' is not possible: %x",
+        ),
         ({"auth__ldap__cafile": "/nonexistent"}, "/nonexistent: auth.ldap.cafile: No such file"),
         (
             {"auth__ldap__bindpasswordfile": "/nonexistent"},
@@ -74,6 +86,18 @@ def test_what_the_chain_lacks(options: dict[str, str], expected: str) -> None:
 def test_what_is_wrong_with_ldap(options: dict[str, str], expected: str) -> None:
     require_module("mailserver.auth.checkers.ldap")
     assert_refused({**LDAP, **options}, expected)
+
+
+def test_it_says_where_a_wrong_address_stands(tmp_path: Path) -> None:
+    require_module("mailserver.auth.checkers.ldap")
+    file = tmp_path / "mailserver.toml"
+    file.write_text('auth.sources = ["ldap"]\nauth.ldap.uri = "ldap://host:99999"\n')
+    with pytest.raises(ConfigurationError) as refusal:
+        source_settings(load(file))
+    assert str(refusal.value).splitlines() == [
+        f"{file}:2: auth.ldap.uri: 'ldap://host:99999' is not possible: Port out of range 0-65535",
+        f"{file}: auth.ldap.base: is not set; it says where searches begin",
+    ]
 
 
 def test_a_password_that_everybody_can_read_is_refused(tmp_path: Path) -> None:  # S14

@@ -203,6 +203,7 @@ def test_certificates_are_named_by_their_option(tmp_path: Path) -> None:
             load_tls(settings(**options))
         [problem] = caught.value.problems
         assert (problem.place, problem.option) == (str(place), f"tls.{option}")
+    assert problem.reason == "no valid PEM private key in it, and tls.key is not set"
 
 
 def test_listeners_say_what_is_wrong(tmp_path: Path) -> None:

@@ -138,16 +138,16 @@ def check_uri(uri: str) -> None:
     """Raise ValueError, with the reason, for what is no address of an LDAP server."""
     parts = urlsplit(uri)
     if parts.scheme not in ("ldap", "ldaps", "ldapi"):
-        raise ValueError(f"{uri!r} does not begin with ldap://, ldaps:// or ldapi://")
+        raise ValueError("does not begin with ldap://, ldaps:// or ldapi://")
     port = parts.port if parts.scheme != "ldapi" else None  # raises ValueError for a bad one
     if not parts.netloc or parts.path not in ("", "/") or parts.query or port == 0:
-        raise ValueError(f"{uri!r} is not of the form ldap://host or ldap://host:port")
+        raise ValueError("takes ldap://host or ldap://host:port")
 
 
 def check_base(base: str) -> None:
     """Raise ValueError, with the reason, for what is no distinguished name."""
     if not ldap.dn.is_dn(base):
-        raise ValueError(f"{base!r} is not a distinguished name such as dc=example,dc=org")
+        raise ValueError("takes a distinguished name such as dc=example,dc=org")
 
 
 def check_filter(template: str) -> None:
@@ -162,7 +162,7 @@ def check_filter(template: str) -> None:
     try:
         connection.search_ext("", ldap.SCOPE_BASE, fill_in(template, "joe@example.org"))
     except ldap.FILTER_ERROR:
-        raise ValueError("is not a search filter (RFC 4515)") from None
+        raise ValueError("takes a search filter (RFC 4515)") from None
     except ldap.LDAPError:
         pass
     finally:

@@ -25,6 +25,8 @@ from cryptography.x509.oid import NameOID
 CERTIFICATE: Final = "certificate"
 KEY: Final = "key"
 
+NO_KEY: Final = "no valid PEM private key in it"
+
 _PAIRS: Final = (("fullchain.pem", "privkey.pem"), ("cert.pem", "key.pem"))
 _SUFFIXES: Final = (".crt", ".key")
 
@@ -210,7 +212,7 @@ def _read_key(file: Path) -> PrivateKeyTypes:
         reason = "the private key is encrypted; the server cannot ask for its password"
         raise CertificateFault(file, reason, KEY) from None
     except ValueError:
-        raise CertificateFault(file, "no valid PEM private key in it", KEY) from None
+        raise CertificateFault(file, NO_KEY, KEY) from None
 
 
 def read(file: Path, role: str) -> bytes:

@@ -82,8 +82,8 @@ def test_no_name_can_add_to_a_filter(name: str) -> None:
     ("uri", "reason"),
     [
         ("http://host", "does not begin with"),
-        ("ldap://", "not of the form"),
-        ("ldap://host/dc=example", "not of the form"),
+        ("ldap://", "takes ldap://host"),
+        ("ldap://host/dc=example", "takes ldap://host"),
         ("ldap://host:port", "port|Port"),
         ("ldap://host:99999", "ort"),
     ],
