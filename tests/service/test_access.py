@@ -59,7 +59,7 @@ def test_filters_are_read_with_the_option_that_they_come_from(tmp_path: Path) ->
         ),
         (
             'service.imap.domainallowed = "imap: ann@ALL"',
-            None,
+            1,
             "service.imap.domainallowed: at character 7: user 'ann' has no domain, and there is"
             " no service.defaultdomain",
         ),
@@ -67,7 +67,7 @@ def test_filters_are_read_with_the_option_that_they_come_from(tmp_path: Path) ->
     ],
 )
 def test_what_is_wrong_is_told_with_option_position_and_reason(
-    tmp_path: Path, text: str, line: int | None, problem: str
+    tmp_path: Path, text: str, line: int, problem: str
 ) -> None:
     with pytest.raises(ConfigurationError) as error:
         load(write(tmp_path, text))
