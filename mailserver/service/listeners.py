@@ -153,6 +153,7 @@ class TcpListener:
         port, self._listening = self._listening, None
         if port is not None:
             bound: socket.socket = port.socket.dup()  # type: ignore[attr-defined]
+            bound.setblocking(False)  # `dup` made it wait, for the reactor as well
             number = bound.getsockname()[1]
             bound.shutdown(socket.SHUT_RDWR)
             if not self.number:  # one that the kernel chose is taken back by it

@@ -26,7 +26,12 @@ class Site:
     """A running server without POP3's TLS port, and its command."""
 
     def __init__(self, folder: Path) -> None:
-        self.config = write_config(folder, service__lmtp__unixsocket='"lmtp.socket"')
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = str(probe.getsockname()[1])
+        self.config = write_config(
+            folder, service__lmtp__port=port, service__lmtp__unixsocket='"lmtp.socket"'
+        )
         self.socket = folder / "lmtp.socket"
         table = f"name,password\n{NAME},{PASSWORD}\n"
         run(MAILCTL, "-c", str(self.config), "account", "import", "-", text=table)
@@ -73,6 +78,16 @@ def test_a_service_goes_and_comes_back_at_its_port(site: Site) -> None:
     site.mailctl("start", "imap")
     assert again.noop()[0] == "OK"
     again.logout()
+
+
+def test_a_port_of_the_configuration_comes_back_and_holds_nobody_up(site: Site) -> None:
+    """That is bound once, unlike one that the kernel chose."""
+    site.mailctl("stop", "lmtp")
+    site.mailctl("start", "lmtp")
+    for _ in range(2):
+        with smtplib.LMTP(HOST, site.process.ports["lmtp"], timeout=10) as client:
+            assert client.noop()[0] == 250
+    assert site.imap().noop()[0] == "OK"
 
 
 def test_a_unix_socket_goes_and_comes_back(site: Site) -> None:
