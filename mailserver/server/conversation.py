@@ -18,6 +18,9 @@ LOGIN = "login"
 IDLE = "idle"
 """Deadline: autologout (RFC 3501 §5.4, RFC 1939 §3)."""
 
+LATE = "you did not log in in time"
+"""What is said when that deadline has passed."""
+
 TURN = 0.02
 """Seconds for which one connection may keep the reactor with pipelined commands."""
 

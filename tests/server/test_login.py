@@ -206,6 +206,26 @@ class WhileChecked(SiteCase):
             for one in (line, refused, other):
                 one.socket.close()
 
+    async def test_who_logged_in_during_the_check_is_in_time(self) -> None:
+        """S3: the deadline is the client's, not that of a slow check; who fails is late."""
+        self.site.set(login_timeout=0.2)
+        for service in ("imap", "pop3"):
+            for password in (PASSWORD, "wrong"):
+                go_on = self.block_checks()
+                line = await self.in_thread(Line, self.site, service, "plain", None)
+                client = client_of("PLAIN", line, password)
+                checking = deferToThread(line.authenticate, "PLAIN", client)
+                await self.until(lambda: bool(self.site.installation._pool._waiting))
+                await deferLater(reactor, 0.3)  # type: ignore[arg-type]
+                go_on.set()
+                is_right = password == PASSWORD
+                self.assertEqual((await checking)[:2], "OK" if is_right else "NO")
+                if is_right:
+                    self.assertEqual((await self.in_thread(line.ask, "NOOP"))[:2], "OK")
+                else:
+                    self.assertIn("did not log in in time", await self.in_thread(line.read))
+                line.socket.close()
+
     async def test_who_is_kicked_while_his_password_is_checked_stays_out(self) -> None:
         """SUN-8: an account is deactivated, or gets a new password, while the old one is being
         checked; so nothing of it is open afterwards. Others come in."""

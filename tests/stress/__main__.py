@@ -47,6 +47,11 @@ FULL = {
     "few descriptors": Scenario("R11", lambda at: s.few_descriptors(at, 1000, 10), {}, 600),
     "silent": Scenario("R11", lambda at: s.silent(at, 5000, 100, 60.0)),
     "trickle": Scenario("R11", lambda at: s.trickle(at, 5000, 50, 60.0)),
+    "reconnect": Scenario(
+        "R18",
+        lambda at: s.reconnect(at, 1000, 250),
+        {"auth__remembered": "0", "service__imap__maxsessions": "700"},
+    ),
     "half-open": Scenario("R11", lambda at: s.half_open(at, 1000, 60.0)),
     "restart": Scenario("R18", lambda at: s.restart(at, 100)),
     "slow readers": Scenario(

@@ -136,6 +136,41 @@ async def flood(site: Site, per_second: int, seconds: float) -> Figures:
     }
 
 
+async def reconnect(site: Site, number: int, hosts: int) -> Figures:
+    """More clients than there are places come back at once, and log in, which takes its time:
+    all get in, in the time that the checks take (R11, R18)."""
+    place = addresses(hosts, net=10)
+    outcomes: Counter[str] = Counter()
+    waits: list[float] = []
+
+    async def come_back(index: int) -> None:
+        address, name = next(place), ACCOUNTS[index % 2]
+        began = time.monotonic()
+        while True:
+            client = await site.connect(address)
+            greeting = await client.line()
+            if not greeting.startswith(b"* OK "):
+                outcomes["told to come again"] += 1
+                client.close()
+                await asyncio.sleep(1)
+                continue
+            while (answer := await client.log_in(name)).startswith(b"l NO [UNAVAILABLE]"):
+                outcomes["told to try again"] += 1
+                await asyncio.sleep(1)
+            if answer.startswith(b"l OK "):
+                waits.append(time.monotonic() - began)
+                client.close()
+                return
+            assert answer in (b"", b"* BYE too many connections, try again later\r\n"), answer
+            outcomes["had to make room"] += 1  # between two tries
+            client.close()
+
+    began = time.monotonic()
+    await asyncio.gather(*map(come_back, range(number)))
+    took = time.monotonic() - began
+    return {"clients": number, **outcomes, "all in after s": round(took, 1), "p99 ms": p99(waits)}
+
+
 async def few_descriptors(site: Site, number: int, hosts: int) -> Figures:
     """More connections than the process may open files; none of them logs in (R11)."""
     async with site.watched() as visits:

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.server.connection import CLOSE, REST_TIMEOUT, Disconnected
-from mailserver.server.conversation import IDLE, LOGIN, Conversation
+from mailserver.server.conversation import IDLE, LATE, LOGIN, Conversation
 from mailserver.server.imap.registry import NOT_AUTHENTICATED, CommandSpec, States
 from mailserver.server.imap.session import Services, Session
 from mailserver.server.imap.status import CHARSETS, CODES, bad, no, refusal
@@ -117,6 +117,8 @@ class ImapConnection(Conversation):
     def logged_in(self, account: str) -> bool:
         if not super().logged_in(account):
             return False
+        if self._farewell == LATE:  # the check took longer than the client had
+            self._farewell = ""
         self.reader.limits = self.settings.after_login
         return True
 
@@ -145,7 +147,7 @@ class ImapConnection(Conversation):
 
     def deadline_passed(self, name: str) -> None:
         if name == LOGIN:
-            self.disconnect("you did not log in in time")
+            self.disconnect(LATE)
         elif name == IDLE:
             if self._running and self._input is None:
                 return  # set again when the command is over

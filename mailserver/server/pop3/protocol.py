@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from mailserver.errors import ErrorKind
 from mailserver.server.connection import CLOSE, REST_TIMEOUT, Disconnected
-from mailserver.server.conversation import IDLE, LOGIN, Conversation
+from mailserver.server.conversation import IDLE, LATE, LOGIN, Conversation
 from mailserver.server.pop3.session import Pop3Session, Services, State
 from mailserver.server.pop3.status import CODES
 from mailserver.wire.lines import TOO_LONG, LineBuffer
@@ -59,10 +59,17 @@ class Pop3Connection(Conversation):
         if self.is_full:  # amid a reply that may never be taken
             self.set_deadline(CLOSE, REST_TIMEOUT)
 
+    def logged_in(self, account: str) -> bool:
+        if not super().logged_in(account):
+            return False
+        if self._goodbye == LATE:  # the check took longer than the client had
+            self._goodbye = ""
+        return True
+
     def deadline_passed(self, name: str) -> None:
         if name == LOGIN:
             self.note("closed: no login in time")
-            self.disconnect("you did not log in in time")
+            self.disconnect(LATE)
         elif self._input is not None:
             # "without removing any messages or sending any response": RFC 1939 §3
             self.note("closed: idle for too long")
