@@ -186,12 +186,12 @@ class Connection(Protocol):
 
     # -- output -------------------------------------------------------------
 
-    def send(self, octets: bytes) -> None:
+    def send(self, *pieces: bytes) -> None:
         """Queue octets. They leave joined: when 32 KiB have come together, or at `flush`."""
         if not self.is_open:
             return
-        self._out.append(octets)
-        self._out_size += len(octets)
+        self._out += pieces
+        self._out_size += sum(map(len, pieces))
         if self._out_size >= JOIN_UP_TO:
             self.flush()
 

@@ -36,6 +36,12 @@ class Connection(Protocol):
         """Run a query and return its first row, or None."""
         ...
 
+    def while_wanted(
+        self, statement: str, arguments: Sequence[Any], wanted: Callable[[Row], bool]
+    ) -> list[Row]:
+        """Run a query up to the first row that is not wanted; what follows is not read."""
+        ...
+
     def kept(self, key: Hashable, find: Callable[[], T]) -> T:
         """What `find` gave for this key, if nothing was committed since; else ask it.
 

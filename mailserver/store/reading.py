@@ -17,8 +17,6 @@ from mailserver.store.engine import Connection, Row
 from mailserver.store.limits import MAX_SLICE
 from mailserver.store.sql import messages as sql
 
-_FEW = 100
-
 _EXPRESSIONS: dict[Column, str] = {
     # Two columns for one value: folded into one by `fetch`; so is HEADER.
     Column.INTERNAL_DATE: "p.internal_seconds, p.internal_zone",
@@ -162,11 +160,7 @@ def contents(
         MailError: CORRUPT if octets are not what was stored (R6).
     """
     try:
-        if len(uids) == 1:  # one statement, so there are no two states to be kept apart
-            return _opened(connection, blobs, mailbox, uids)
-        with connection.snapshot():
-            chosen = _first(connection, mailbox, uids, limit)
-            return _opened(connection, blobs, mailbox, chosen)
+        return _opened(connection, blobs, mailbox, uids, limit)
     except _Missing as missing:
         lost = missing
     # A file goes after the commit that took its last row; what was read may be older.
@@ -185,25 +179,6 @@ class _Missing(Exception):
         self.error = error
 
 
-def _first(connection: Connection, mailbox: int, uids: Sequence[int], limit: int) -> list[int]:
-    """The first UIDs, with up to `limit` octets and one file; asks for a few at a time,
-    since most calls stop soon."""
-    if len(uids) > MAX_SLICE:
-        raise MailError(ErrorKind.INVALID, f"at most {MAX_SLICE} messages are read at once")
-    chosen: list[int] = []
-    total = 0
-    for start in range(0, len(uids), _FEW):
-        statement, arguments = _select(["p.size", "m.digest"], uids[start : start + _FEW])
-        for uid, size, digest in connection.rows(statement, (mailbox, *arguments)):
-            total += size
-            if chosen and total > limit:
-                return chosen
-            chosen.append(uid)
-            if digest is not None:
-                return chosen  # an open file: one at a time
-    return chosen
-
-
 _WHOLE = (
     "p.size",
     "m.digest",
@@ -215,21 +190,28 @@ _WHOLE = (
 
 
 def _opened(
-    connection: Connection, blobs: Blobs, mailbox: int, uids: Sequence[int]
+    connection: Connection, blobs: Blobs, mailbox: int, uids: Sequence[int], limit: int
 ) -> list[tuple[Uid, IContent]]:
-    """Open these messages, at most the last of which is in a file.
+    """Open the first of these messages, up to `limit` octets and at most one in a file.
 
     Raises:
         MailError: CORRUPT.
         _Missing: the file is not there.
     """
-    if not uids:
-        return []
     statement, arguments = _select(_WHOLE, uids)
-    return [
-        (Uid(row[0]), _content(blobs, *row))
-        for row in connection.rows(statement, (mailbox, *arguments))
-    ]
+    total = 0
+    is_last = False
+
+    def wanted(row: Row) -> bool:
+        nonlocal total, is_last
+        if is_last or (total and total + row[1] > limit):
+            return False
+        total += row[1]
+        is_last = row[2] is not None  # an open file: one at a time
+        return True
+
+    rows = connection.while_wanted(statement, (mailbox, *arguments), wanted)
+    return [(Uid(row[0]), _content(blobs, *row)) for row in rows]
 
 
 def _content(

@@ -241,7 +241,7 @@ def test_no_word_comes_into_the_middle_of_a_response(server: Rig) -> None:
     waiting: Deferred[None] = Deferred()
 
     async def half(session: Session, command: commands.Noop) -> None:
-        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        session.send_part((b"* 1 FETCH (BODY[] {10}\r\n12345",))
         await waiting
         session.send((b"67890)\r\n",))
 
@@ -261,7 +261,7 @@ def test_a_response_that_cannot_be_completed_ends_the_connection(server: Rig) ->
     client = server.client()
 
     async def half(session: Session, command: commands.Noop) -> None:
-        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        session.send_part((b"* 1 FETCH (BODY[] {10}\r\n12345",))
         raise MailError(ErrorKind.CORRUPT, "the rest is lost")
 
     with_commands(server, CommandSpec(b"HALF", parse_noop, half, ANY))
@@ -402,7 +402,7 @@ def test_who_does_not_read_amid_a_literal_is_cut_off_without_a_word(server: Rig)
     client = server.client(mailbox="INBOX")
 
     async def pour(session: Session, command: commands.Noop) -> None:
-        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        session.send_part((b"* 1 FETCH (BODY[] {10}\r\n12345",))
         session.connection.flush()
         client.transport.fill()
         await session.drained()
@@ -424,7 +424,7 @@ def test_who_reads_on_amid_a_literal_is_told_goodbye(server: Rig) -> None:
     client = server.client(mailbox="INBOX")
 
     async def pour(session: Session, command: commands.Noop) -> None:
-        session.send_part(b"* 1 FETCH (BODY[] {10}\r\n12345")
+        session.send_part((b"* 1 FETCH (BODY[] {10}\r\n12345",))
         session.connection.flush()
         client.transport.fill()
         await session.drained()

@@ -287,13 +287,12 @@ class Session:
         """Send whole responses, or the end of one; octets with their CRLF."""
         connection = self.connection
         connection.in_response = False
-        for line in lines:
-            connection.send(line)
+        connection.send(*lines)
 
-    def send_part(self, octets: bytes) -> None:
+    def send_part(self, pieces: Iterable[bytes]) -> None:
         """Send a part of a response that a later `send` ends; for large literals."""
         self.connection.in_response = True
-        self.connection.send(octets)
+        self.connection.send(*pieces)
 
     def respond(self, *values: Response) -> None:
         """Send responses given as values."""

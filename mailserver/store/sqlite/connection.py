@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -155,6 +156,19 @@ class SqliteConnection:
         """Run a query and return its first row, or None."""
         found = self.rows(statement, arguments)
         return found[0] if found else None
+
+    def while_wanted(
+        self, statement: str, arguments: Sequence[Any], wanted: Callable[[Row], bool]
+    ) -> list[Row]:
+        """Run a query up to the first row that is not wanted."""
+        try:
+            cursor = self._sqlite.execute(statement, arguments)
+            try:
+                return list(takewhile(wanted, cursor))
+            finally:
+                cursor.close()  # else it would pin the log
+        except sqlite3.Error as error:
+            raise refusal(error) from error
 
     def kept(self, key: Hashable, find: Callable[[], T]) -> T:
         """What `find` gave, while the database is as it was then (see `Connection`).

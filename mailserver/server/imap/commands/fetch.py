@@ -288,7 +288,7 @@ class _Answer:
                 parts.append(piece)
                 size += len(piece)
                 if size >= PIECE:
-                    session.send_part(b"".join(parts))
+                    session.send_part(parts)
                     parts.clear()
                     size = 0
                     await session.drained()
@@ -297,7 +297,7 @@ class _Answer:
                 return
             parts = [line.rstrip(b" ")]
         parts.append(b")\r\n")
-        session.send((b"".join(parts),))
+        session.send(parts)
 
     async def _turn(self) -> None:
         """Let the reactor do other work."""
