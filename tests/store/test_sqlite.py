@@ -19,7 +19,7 @@ from mailserver.store.mailstore import open_store
 from mailserver.store.sqlite import engine, schema, writers
 from mailserver.store.sqlite.connection import SqliteConnection
 from mailserver.store.sqlite.writers import Job
-from tests.contract.rig import Rig, open_sqlite
+from tests.contract.rig import Rig, account, open_sqlite
 from tests.store.loop import Loop
 
 
@@ -269,6 +269,27 @@ class ShortWrites(unittest.TestCase):
         self.ran.clear()
         self.write(note("b"))
         self.assertEqual(self.ran[0], ("BEGIN IMMEDIATE", "here"))
+
+    def test_who_waits_for_another_process_commits_what_was_begun(self) -> None:
+        """Or the two would wait for each other: that process may want what was begun here."""
+        ann = self.rig.ann.id
+        same = (account(f"n{number}@example.org") for number in range(100))
+        other = next(one for one in same if self.engine._writer(one.id) is self.engine._writer(ann))
+        self.rig.run(self.rig.store.create_account(other))
+        raw = sqlite3.connect(self.engine.database(other.id), isolation_level=None)
+        self.addCleanup(raw.close)
+        raw.execute("BEGIN IMMEDIATE")
+        waiting = Deferred.fromCoroutine(self.engine.write(other.id, note("a")))
+        self.write(note("b"))
+        self.assertFalse(waiting.called)
+        mine = self.other_process()
+        mine.execute("BEGIN IMMEDIATE")  # at once
+        self.assertIn("b", self.words())
+        queued = Deferred.fromCoroutine(self.engine.write(ann, note("c")))
+        mine.execute("COMMIT")
+        raw.execute("COMMIT")
+        self.assertEqual(self.rig.run(waiting), "a")
+        self.assertEqual(self.rig.run(queued), "c")
 
     def test_a_full_disk_is_the_threads_matter(self) -> None:
         """R3: it knows when to lend the reserve, so it begins again with the operation."""

@@ -27,6 +27,7 @@ Invariants:
 - A group is synced if any operation of it wants that.
 - A read handle is closed by the account's writer thread, before its own: the last closer
   writes the log back into the database, and that must not happen on the reactor.
-- Other processes may write the same accounts: every write starts with BEGIN IMMEDIATE and
-  a busy timeout, never by upgrading a read.
+- Other processes may write the same accounts: every write starts with BEGIN IMMEDIATE,
+  never by upgrading a read. A thread that waits for another process commits meanwhile what
+  was begun on the reactor, so that no two processes wait for each other.
 """

@@ -28,6 +28,13 @@ BUSY_SECONDS = 20.0
 """How long a writer waits for another process on the same account."""
 
 
+class Busy(MailError):
+    """Another process writes the account."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorKind.UNAVAILABLE, "this account is busy, please try again")
+
+
 def refusal(error: sqlite3.Error) -> MailError:
     """Say in the store's words what SQLite says; never the statement or a path."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -39,7 +46,7 @@ def refusal(error: sqlite3.Error) -> MailError:
             ErrorKind.CORRUPT, "the mail database of this account is damaged; see mailctl verify"
         )
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return MailError(ErrorKind.UNAVAILABLE, "this account is busy, please try again")
+        return Busy()
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return MailError(ErrorKind.UNAVAILABLE, f"the mail database does not work ({name})")
 
@@ -217,12 +224,16 @@ class SqliteConnection:
             self.run(f"PRAGMA synchronous = {'FULL' if wanted else 'NORMAL'}")
             self._syncs = wanted
 
-    def wait_for_others(self, wanted: bool) -> None:
-        """Say whether a transaction that begins waits for another process, up to
-        `BUSY_SECONDS`, or is refused at once."""
-        if wanted is not self._waits:
-            self.run(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000) if wanted else 0}")
-            self._waits = wanted
+    def begin_writing(self) -> None:
+        """Begin a transaction that writes.
+
+        Raises:
+            Busy: another process does so now; there is no waiting for it.
+        """
+        if self._waits:  # as for what opening it may have met
+            self.run("PRAGMA busy_timeout = 0")
+            self._waits = False
+        self.run("BEGIN IMMEDIATE")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -255,8 +255,7 @@ class SqliteEngine:
             return
         try:
             handle.sync_commits(job.is_synced)
-            handle.wait_for_others(False)
-            handle.run("BEGIN IMMEDIATE")
+            handle.begin_writing()
         except MailError:
             return  # another process writes; what else there is, the thread will meet it
         transaction = self.transaction(handles.account, handle)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +18,7 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.model.ids import AccountId
 from mailserver.store.blobs import disk_error
 from mailserver.store.engine import Transaction
-from mailserver.store.sqlite.connection import SqliteConnection
+from mailserver.store.sqlite.connection import BUSY_SECONDS, Busy, SqliteConnection
 
 if TYPE_CHECKING:
     from mailserver.store.sqlite.engine import SqliteEngine
@@ -25,6 +27,11 @@ Operation = Callable[[Transaction], Any]
 
 RESULTS_PER_TURN = 32
 """Results that one reactor turn hands out, so that a full queue does not hold it up."""
+
+FIRST_LOOK = 0.0005
+LAST_LOOK = 0.005
+"""Seconds between looks whether another process has done with an account; doubled by each.
+SQLite's own grow to 0.1."""
 
 _log = Logger()
 
@@ -136,6 +143,8 @@ class Writer(threading.Thread):
         self._results = results
         self._has_reserve = False
         self.jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._begun: deque[Job] = deque()  # taken from there, to be committed
+        self._put_off: list[Job | None] = []  # taken from there, to be done after that
 
     def run(self) -> None:
         """Work until a None comes; what is queued before it is still done."""
@@ -150,30 +159,62 @@ class Writer(threading.Thread):
                 break
 
     def _next_batch(self) -> tuple[list[Job], bool]:
-        batch: list[Job] = []
-        job = self.jobs.get()
-        while job is not None:
-            batch.append(job)
+        if not self._put_off:
+            self._sort(self.jobs.get())
+        self._commit_begun()
+        batch, self._put_off = self._put_off, []
+        last = None in batch
+        return [job for job in batch if job is not None], last
+
+    def _commit_begun(self) -> None:
+        """Take all jobs from the queue, commit what was begun on the reactor, and put the
+        others off. What was begun is the first of its account that is not answered, so no
+        order is changed."""
+        with suppress(queue.Empty):
+            while True:
+                self._sort(self.jobs.get_nowait())
+        while self._begun:  # also what comes to it meanwhile
+            job = self._begun.popleft()
+            self._answer(job.handles, [job], self._finish)
+
+    def _sort(self, job: Job | None) -> None:
+        if job is not None and job.begun is not None:
+            self._begun.append(job)
+        else:
+            self._put_off.append(job)
+
+    def _begin_writing(self, handle: SqliteConnection) -> None:
+        """Begin a transaction as soon as no other process writes the account. Meanwhile what
+        was begun on the reactor is committed: one of that process's threads may wait for it,
+        and would do so for ever.
+
+        Raises:
+            Busy: it took `BUSY_SECONDS`.
+        """
+        end = time.monotonic() + BUSY_SECONDS
+        pause = FIRST_LOOK
+        while True:
             try:
-                job = self.jobs.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
+                handle.begin_writing()
+                return
+            except Busy:
+                if time.monotonic() > end:
+                    raise
+            self._commit_begun()
+            time.sleep(pause)
+            pause = min(2 * pause, LAST_LOOK)
 
     def _serve(self, handles: Handles, jobs: list[Job]) -> None:
         """Do one account's jobs in order: runs of operations share a transaction."""
         together: list[Job] = []
         for job in jobs:
-            if job.action is None and job.begun is None:
+            if job.action is None:
                 together.append(job)
                 continue
             if together:
                 self._answer(handles, together, self._commit)
                 together = []
-            if job.begun is not None:
-                self._answer(handles, [job], self._finish)
-            else:
-                self._results.add([_acted(job)])
+            self._results.add([_acted(job)])
         if together:
             self._answer(handles, together, self._commit)
 
@@ -197,8 +238,7 @@ class Writer(threading.Thread):
         try:
             handle = self._opened(handles)
             handle.sync_commits(any(job.is_synced for job in jobs))
-            handle.wait_for_others(True)
-            handle.run("BEGIN IMMEDIATE")
+            self._begin_writing(handle)
         except Exception as error:  # noqa: BLE001  answered, and logged by refused
             return self._given_up(handles, jobs, refused(error))
         answers: list[Answer] = []
@@ -277,8 +317,7 @@ class Writer(threading.Thread):
         if not unused:
             return
         try:
-            handle.wait_for_others(True)
-            handle.run("BEGIN IMMEDIATE")
+            self._begin_writing(handle)
             for digest in unused:
                 if handle.row("SELECT 1 FROM message WHERE digest = ?", (digest,)) is None:
                     self._engine.blobs(handles.account).unlink(digest)
