@@ -427,7 +427,10 @@ def _is_shown_inside(parts: list[Part], part: Part) -> bool:
 
 
 def _is_media(parts: list[Part]) -> bool:
-    """More than half of the message is image, audio or video that is no illustration."""
+    """More than half of the message's body is image, audio or video that is no illustration.
+
+    The header does not count, so that what delivery puts before it changes nothing.
+    """
     octets = sum(
         part.end - part.body
         for part in parts
@@ -435,4 +438,4 @@ def _is_media(parts: list[Part]) -> bool:
         and part.kind is Kind.LEAF
         and not _is_shown_inside(parts, part)
     )
-    return octets * 2 > parts[0].end
+    return octets * 2 > parts[0].end - parts[0].body

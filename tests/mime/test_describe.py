@@ -298,7 +298,7 @@ def test_attachments_are_what_people_call_so(sort: str, has: bool) -> None:
         ("Content-Type: audio/mpeg\n\n" + "x" * 999, True, True),
         ("Content-Type: text/plain; name=a.txt\n\nx", True, False),
         ("Content-Type: text/plain\nContent-Disposition: attachment\n\nx", True, False),
-        ("Content-Type: image/png\n\nx", True, False),
+        ("Content-Type: image/png\n\nx", True, True),
         ("Content-Type: application/pkcs7-mime; name=smime.p7m\n\nx", False, False),
         (
             "Content-Type: multipart/encrypted; boundary=b\n\n--b\n"
