@@ -1,11 +1,13 @@
 """What is measured: each workload is a row of `WORKLOADS` and gives one figure.
 
 `prepare` makes the mail that they work on: mailboxes of 1,000, 10,000 and 100,000 messages of
-2 to 12 KB (1,000 different ones, copied), the same octets in both servers.
+2 to 12 KB (1,000 different ones, copied), and one of 2,000 of which some have attachments, 23 KB
+in the mean as mail is; the same octets in both servers.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 import selectors
@@ -20,6 +22,7 @@ from tests.mailgen import message
 
 SIZES = (1_000, 10_000, 100_000)
 DIFFERENT = 1_000
+ATTACHED = 500
 COLD = 500
 """Messages of the mailbox that nobody has looked at before."""
 
@@ -35,10 +38,27 @@ Figures = dict[str, float]
 """Name of a row -> its figure, in the row's unit."""
 
 
+def with_attachment(seed: int) -> bytes:
+    """A message; every sixth has an attachment of 100 KB in the mean, few of them far more."""
+    plain = message(seed)
+    if seed % 6:
+        return plain
+    chance = random.Random(seed)
+    attached = base64.encodebytes(chance.randbytes(int(chance.lognormvariate(10.6, 1.2))))
+    return (
+        b"From: Pat <pat@example.org>\r\nTo: lee@example.org\r\nSubject: scan %d\r\n"
+        b"Message-ID: <scan%d@example.org>\r\nDate: Mon, 02 Mar 2026 09:00:00 +0000\r\n"
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=next\r\n\r\n"
+        b"--next\r\nContent-Type: text/plain\r\n\r\nHere it is.\r\n"
+        b"--next\r\nContent-Type: application/pdf; name=scan.pdf\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n%b\r\n--next--\r\n"
+    ) % (seed, seed, attached.replace(b"\n", b"\r\n"))
+
+
 def prepare(peer: Peer, log: Callable[[str], None]) -> None:
     """Fill account 0."""
     client = Imap(peer)
-    for name in (b"copied", b"empty", *(b"n%d" % size for size in SIZES)):
+    for name in (b"copied", b"empty", b"attached", *(b"n%d" % size for size in SIZES)):
         client.run(b"CREATE " + name)
     start = time.perf_counter()
     for seed in range(DIFFERENT):
@@ -48,6 +68,11 @@ def prepare(peer: Peer, log: Callable[[str], None]) -> None:
         client.run(b"SELECT n%d" % smaller)
         for _each in range(larger // smaller):
             client.run(b"COPY 1:* n%d" % larger)
+    for seed in range(ATTACHED):
+        client.append(b"attached", with_attachment(seed))
+    client.run(b"SELECT attached")
+    for _each in range(3):
+        client.run(b"COPY 1:%d attached" % ATTACHED)
     for size in SIZES:
         client.run(b"SELECT n%d" % size)
         client.run(b"STORE 1:%d +FLAGS.SILENT (\\Seen)" % (size // 2))
@@ -143,6 +168,13 @@ def fetching(peer: Peer) -> Figures:
         "FETCH 2,000 bodies": fetch(b"(BODY.PEEK[])", b"1:2000"),
         "FETCH one body": timed(
             lambda: client.run(b"FETCH %d (BODY.PEEK[])" % chance.randint(1, 10_000)), 500
+        ),
+    }
+    client.run(b"SELECT attached")
+    figures |= {
+        "FETCH 2,000 bodies, some with attachments": fetch(b"(BODY.PEEK[])"),
+        "FETCH one body, some with attachments": timed(
+            lambda: client.run(b"FETCH %d (BODY.PEEK[])" % chance.randint(1, 2_000)), 500
         ),
     }
     client.close()

@@ -17,6 +17,9 @@ from mailserver.store.engine import Connection, Row
 from mailserver.store.limits import MAX_SLICE
 from mailserver.store.sql import messages as sql
 
+FILES = 4
+"""Files that one command has open: as many clients as there are may read slowly."""
+
 _EXPRESSIONS: dict[Column, str] = {
     # Two columns for one value: folded into one by `fetch`; so is HEADER.
     Column.INTERNAL_DATE: "p.internal_seconds, p.internal_zone",
@@ -192,22 +195,21 @@ _WHOLE = (
 def _opened(
     connection: Connection, blobs: Blobs, mailbox: int, uids: Sequence[int], limit: int
 ) -> list[tuple[Uid, IContent]]:
-    """Open the first of these messages, up to `limit` octets and at most one in a file.
+    """Open the first of these messages, up to `limit` octets and at most `FILES` files.
 
     Raises:
         MailError: CORRUPT.
         _Missing: the file is not there.
     """
     statement, arguments = _select(_WHOLE, uids)
-    total = 0
-    is_last = False
+    total = files = 0
 
     def wanted(row: Row) -> bool:
-        nonlocal total, is_last
-        if is_last or (total and total + row[1] > limit):
+        nonlocal total, files
+        if files == FILES or (total and total + row[1] > limit):
             return False
         total += row[1]
-        is_last = row[2] is not None  # an open file: one at a time
+        files += row[2] is not None
         return True
 
     rows = connection.while_wanted(statement, (mailbox, *arguments), wanted)
