@@ -106,7 +106,7 @@ class Connection(Protocol):
 
     Attributes:
         service: name of the listener (`imap`, `imaps`, `lmtp`), as in `ISession`.
-        number, address, account, status, connected_at: as in `ISession`.
+        number, label, address, account, status, connected_at: as in `ISession` (CGP-1).
         peer: the client's address where the transport's is that of a proxy; None: the
             transport's. Set before the connection is made.
         secure: TLS is on.
@@ -132,6 +132,7 @@ class Connection(Protocol):
         self.account = ""
         self.status = "connecting"
         self.number = 0
+        self.label = self.log_name
         self.connected_at = 0.0
         self.peer: IAddress | None = None
         self.secure = False
@@ -366,6 +367,7 @@ class Connection(Protocol):
         self.secure = ISSLTransport.providedBy(transport)
         self.connected_at = self.clock.seconds()
         self.number = self._monitor.next_number()
+        self.label = f"{self.log_name}-{self.number:05d}"
         self.is_open = True
         transport.registerProducer(self, True)
         self._admitted = self._monitor.opened(self)
@@ -564,11 +566,6 @@ class Connection(Protocol):
             room.errback(Disconnected())
 
     # -- log ----------------------------------------------------------------
-
-    @property
-    def label(self) -> str:
-        """The session's name in the log and the monitor, such as `IMAP-01234` (CGP-1)."""
-        return f"{self.log_name}-{self.number:05d}"
 
     def note(self, text: str, **values: object) -> None:
         """Log a line about this session.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
@@ -46,7 +45,7 @@ from mailserver.wire.imap.responses import (
     Status,
 )
 from mailserver.wire.imap.scanner import Scanner
-from mailserver.wire.imap.writer import write
+from mailserver.wire.imap.writer import status, write
 
 WAKE = "wake"
 """Deadline: `line_or_wake` returns."""
@@ -379,7 +378,7 @@ class ImapConnection(Conversation):
         Args:
             tag: None if the client gave none, then the response is untagged.
         """
-        self.send(write(attrs.evolve(answer, tag=tag)))
+        self.send(status(answer.condition, answer.text, answer.code, tag))
         if answer.condition is not Condition.BAD:
             self._bad = 0
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import TypeAlias
 
 from mailserver.model.ids import MAX_MODSEQ, MAX_UID
 from mailserver.wire.imap.commands import (
@@ -13,13 +15,18 @@ from mailserver.wire.imap.commands import (
     Fetch,
     FetchAtt,
     FetchItem,
+    Parameter,
     SectionText,
 )
+from mailserver.wire.imap.faults import SyntaxFault
 from mailserver.wire.imap.grammar.parameters import Table, parse_optional_parameters
 from mailserver.wire.imap.scanner import Scanner
 
 FETCH_MODIFIERS: Table = {}
 """RFC 4466 §2.5: modifiers of FETCH."""
+
+MOST_REMEMBERED = 200
+"""Octets of a list of items that is not read anew each time."""
 
 _PLAIN: dict[bytes, FetchItem] = {
     **{att.value: att for att in FetchAtt},
@@ -50,13 +57,36 @@ def parse_fetch(scanner: Scanner) -> Fetch:
     scanner.space()
     numbers = scanner.sequence_set()
     scanner.space()
+    items, modifiers = _asked(scanner)
+    return Fetch(numbers, items, scanner.by_uid, modifiers)
+
+
+_Asked: TypeAlias = tuple[tuple[FetchItem, ...], tuple[Parameter, ...]]
+
+
+def _asked(scanner: Scanner) -> _Asked:
+    """Read the rest of the command: clients ask for a few lists of items again and again."""
+    rest = scanner.octets[scanner.at :]
+    if len(rest) <= MOST_REMEMBERED and b'"' not in rest and b"{" not in rest:
+        try:
+            return _remembered(rest)
+        except SyntaxFault:
+            pass  # read again, for its place in the command
+    return _read(scanner)
+
+
+@lru_cache(maxsize=256)
+def _remembered(rest: bytes) -> _Asked:
+    return _read(Scanner(rest))
+
+
+def _read(scanner: Scanner) -> _Asked:
     items: tuple[FetchItem, ...]
     if scanner.peek() == _PARENTHESIS:
         items = _items(scanner)
     else:
         items = _macro(scanner) or (_fetch_item(scanner),)
-    modifiers = parse_optional_parameters(scanner, FETCH_MODIFIERS, "a FETCH modifier")
-    return Fetch(numbers, items, scanner.by_uid, modifiers)
+    return items, parse_optional_parameters(scanner, FETCH_MODIFIERS, "a FETCH modifier")
 
 
 def _items(scanner: Scanner) -> tuple[FetchItem, ...]:
