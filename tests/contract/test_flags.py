@@ -5,12 +5,14 @@ from __future__ import annotations
 from array import array
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.flags import FlagOp, Flags
 from mailserver.model.ids import ModSeq, Uid
 from mailserver.model.numset import NumSet
-from tests.contract.rig import MAIL, Rig, flags_of
+from tests.contract.rig import MAIL, Rig, flags_of, open_sqlite
 
 
 def test_flags_are_added_removed_and_replaced(rig: Rig) -> None:
@@ -236,3 +238,38 @@ def test_an_image_is_the_same_after_a_restart(rig: Rig) -> None:
     after = (list(image.uids), flags_of(image), list(image.mod_sequences), image.mod_sequence)
     assert after == before
     assert isinstance(image.uids, array)
+
+
+@given(
+    before=st.lists(st.sampled_from(("", "\\Seen", "\\Flagged", "$A")), min_size=1, max_size=12),
+    gone=st.sets(st.integers(1, 12)),
+    asked=st.sets(st.integers(1, 12), min_size=1),
+    op=st.sampled_from(FlagOp),
+)
+@settings(max_examples=60, deadline=None)
+def test_only_who_is_asked_for_changes(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: list[str],
+    gone: set[int],
+    asked: set[int],
+    op: FlagOp,
+) -> None:
+    """T7: neighbours that get the same flags are written together; others stay out of it."""
+    rig = Rig(tmp_path_factory.mktemp("data"), open_sqlite)
+    rig.append(*((MAIL, Flags.of(*name.split())) for name in before))
+    image = rig.image()
+    rig.expunge(image, *(uid for uid in gone if uid <= len(before)))
+    expected = flags_of(image)
+    modseqs = dict(zip(image.uids, image.mod_sequences, strict=True))
+    stored = rig.flag(image, tuple(sorted(asked)), "\\Seen", "$A", op=op)
+    for uid in asked & set(expected):
+        old = set(expected[uid])
+        new = {"\\Seen", "$A"}
+        after = new if op is FlagOp.REPLACE else old | new if op is FlagOp.ADD else old - new
+        assert (uid in stored.changed) is (after != old)
+        expected[uid] = sorted(after)
+    assert {uid: sorted(flags) for uid, flags in flags_of(image).items()} == expected
+    for uid, modseq in zip(image.uids, image.mod_sequences, strict=True):
+        assert modseq == (stored.mod_sequence if uid in stored.changed else modseqs[uid])
+    rig.recount()
+    rig.close()

@@ -51,7 +51,10 @@ FLAGS_IN = (
     "SELECT uid, system, keywords, size, modseq FROM place"
     " WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid"
 )
-SET_FLAGS = "UPDATE place SET system = ?, keywords = ?, modseq = ? WHERE mailbox = ? AND uid = ?"
+SET_FLAGS = (
+    "UPDATE place SET system = ?, keywords = ?, modseq = ?"
+    " WHERE mailbox = ? AND uid BETWEEN ? AND ?"
+)
 DELETED_IN = (
     "SELECT uid, message, system, size FROM place"
     " WHERE mailbox = ? AND uid BETWEEN ? AND ? AND system & 4 ORDER BY uid"

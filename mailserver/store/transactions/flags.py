@@ -70,15 +70,18 @@ def store_flags(
     memo: dict[tuple[int, str], tuple[int, str]] = {}
     moved = Counted()
     modseq = mailbox.highest_modseq + 1
-    updates: list[tuple[int, str, int, int, int]] = []
+    changed: list[Uid] = []
+    runs = _Runs()
     refused: list[Uid] = []
     gained = 0
     for low, high in uids.clip(1, mailbox.uid_next - 1).ranges:
+        runs.end()  # what lies between the ranges is not looked at
         for uid, old, old_words, size, since in connection.rows(
             sql.FLAGS_IN, (mailbox.number, low, high)
         ):
             if unchanged_since is not None and since > unchanged_since:
                 refused.append(Uid(uid))
+                runs.end()
                 continue
             before = (old, old_words)
             after = memo.get(before)
@@ -88,16 +91,46 @@ def store_flags(
                     int(flags.system | (System(old) & kept)),
                     pack_keywords(flags.keywords) if with_keywords else old_words,
                 )
-            if after != before:
-                gained |= after[0] & ~old
-                moved.change(old, after[0], size)
-                updates.append((*after, modseq, mailbox.number, uid))
-    if not updates:
+            if after == before:
+                runs.end()
+                continue
+            gained |= after[0] & ~old
+            moved.change(old, after[0], size)
+            changed.append(Uid(uid))
+            runs.add(uid, after)
+    if not changed:
         return FlagsStored(ModSeq(mailbox.highest_modseq), (), tuple(refused))
-    connection.run_many(sql.SET_FLAGS, updates)
+    connection.run_many(
+        sql.SET_FLAGS, ((*after, modseq, mailbox.number, *span) for after, span in runs.found)
+    )
     count(connection, mailbox, mailbox.uid_next, modseq, moved)
     transaction.changed(mailbox.id, modseq, _kind(gained))
-    return FlagsStored(ModSeq(modseq), tuple(Uid(update[4]) for update in updates), tuple(refused))
+    return FlagsStored(ModSeq(modseq), tuple(changed), tuple(refused))
+
+
+class _Runs:
+    """Neighbours that get the same flags, to be written by one statement: for 10,000
+    messages that costs a fifth of a statement each.
+
+    Attributes:
+        found: what they get, and the first and last UID, between which are no others.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[tuple[tuple[int, str], tuple[int, int]]] = []
+        self._is_open = False
+
+    def add(self, uid: int, after: tuple[int, str]) -> None:
+        """The next message there is gets these flags."""
+        if self._is_open and self.found[-1][0] == after:
+            self.found[-1] = after, (self.found[-1][1][0], uid)
+        else:
+            self.found.append((after, (uid, uid)))
+            self._is_open = True
+
+    def end(self) -> None:
+        """The next message there is stays as it is."""
+        self._is_open = False
 
 
 def _kind(gained: int) -> EventKind:
