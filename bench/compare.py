@@ -3,8 +3,9 @@
 python -m bench.compare [--rounds N] [--only WORKLOAD] [--out DIRECTORY]
 
 Each round runs every workload of `bench.beside.workloads` on the one server, then on the
-other. Medians, ratios and spreads go to the screen; with `--out` also as JSON, Markdown and
-SVG. Without Dovecot, or without the root that it needs, this server is measured alone.
+other; those of a single client with the client on one core and the server on the others.
+Medians, ratios and spreads go to the screen; with `--out` also as JSON, Markdown and SVG.
+Without Dovecot, or without the root that it needs, this server is measured alone.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 from bench.beside import report
-from bench.beside.servers import can_compare, dovecot, ours
-from bench.beside.workloads import WORKLOADS, Figures, prepare
+from bench.beside.servers import apart, can_compare, dovecot, ours
+from bench.beside.workloads import ALONE, WORKLOADS, Figures, prepare
 
 
 def say(text: str) -> None:
@@ -51,7 +52,8 @@ def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
                 figures: Figures = {}
                 for work in workloads:
                     say(f"round {number + 1}, {peer.label}: {work.__name__}")
-                    figures |= work(peer)
+                    with apart(peer) if work in ALONE else nullcontext():
+                        figures |= work(peer)
                 found[peer.label].append(figures)
             yield found
 

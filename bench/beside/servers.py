@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -251,6 +251,36 @@ def memory(pid: int) -> int:
             continue
         total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     return total
+
+
+@contextmanager
+def apart(peer: Peer) -> Iterator[None]:
+    """Keep the client on one core and the server on another, as on two hosts.
+
+    Where both find a core free, the kernel wakes the one on the core of the other or not, as
+    chance will have it, and that decides about a short command: 0.03 or 0.1 ms. Does nothing
+    where there is one core.
+    """
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        yield
+        return
+    first, *others = sorted(cores)
+    _keep_on(peer.pid, set(others))
+    os.sched_setaffinity(0, {first})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        _keep_on(peer.pid, cores)
+
+
+def _keep_on(pid: int, cores: set[int]) -> None:
+    """Bind all threads of a process and of its descendants, and what they start later."""
+    for one in _tree(pid):
+        with suppress(OSError):  # it has just ended
+            for thread in os.listdir(f"/proc/{one}/task"):
+                os.sched_setaffinity(int(thread), cores)
 
 
 def _tree(pid: int) -> list[int]:

@@ -114,12 +114,10 @@ def connections(peer: Peer) -> Figures:
         Imap(peer, number).close()  # passwords that were right once are remembered
         return lambda: Imap(peer, number).close()
 
-    one, ten = per_second(log_in, 1, 100), per_second(log_in, 10, 20)
-    client = Imap(peer)
-    client.run(b"SELECT " + BIG)
-    noop = timed(lambda: client.run(b"NOOP"), 1000)
-    client.close()
-    return {"login and logout, 1 client": one, "login and logout, 10 clients": ten, "NOOP": noop}
+    return {
+        "login and logout, 1 client": per_second(log_in, 1, 100),
+        "login and logout, 10 clients": per_second(log_in, 10, 20),
+    }
 
 
 def selecting(peer: Peer) -> Figures:
@@ -135,8 +133,11 @@ def selecting(peer: Peer) -> Figures:
         fresh.close()
         return taken
 
+    client.run(b"SELECT " + BIG)
+    noop = timed(lambda: client.run(b"NOOP"), 1000)
     status = timed(lambda: client.run(b"STATUS n100000 (MESSAGES UNSEEN UIDNEXT)"), 200)
     figures = {
+        "NOOP": noop,
         "SELECT, 10,000 messages": statistics.median(again() for _each in range(20)),
         "SELECT on a new connection": statistics.median(anew() for _each in range(20)),
         "STATUS, 100,000 messages": status,
@@ -399,6 +400,9 @@ def growing(peer: Peer) -> Figures:
 WORKLOADS: tuple[Callable[[Peer], Figures], ...] = (
     idling, connections, selecting, fetching, searching, changing, delivering, taking, growing,
 )  # fmt: skip
+
+ALONE = (selecting, fetching, searching, changing, taking, growing)
+"""Workloads of one client that waits for each answer; see `servers.apart`."""
 
 PER_SECOND = ("login", "APPEND", "LMTP 8 KB")
 """What rows begin with whose figure is a rate; memory is in KiB, all else milliseconds."""
