@@ -39,10 +39,11 @@ def server_tls(files: SelfSigned, minimum: str = "1.2") -> ServerTls:
 def handshake(tls: ServerTls, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
     """Connect Python's own TLS client to the server's side."""
     near, far = socket.socketpair()
-    server = SSL.Connection(tls.for_service("imap").getContext(), far)
+    front = tls.for_service("imap").getContext()
+    server = SSL.Connection(front, far)
     server.set_accept_state()
 
-    def accept() -> None:
+    def accept(_kept: SSL.Context = front) -> None:  # the thread may outlive the test
         try:
             server.do_handshake()
             server.recv(1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import ssl
+import weakref
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -237,6 +239,23 @@ def test_sessions_resume_also_across_a_reload(
     assert resumes(session)
     tls.reload(TlsSettings((tmp_path,), ciphers="ECDHE+AESGCM"))
     assert not resumes(session)
+
+
+def test_new_ticket_keys_take_nothing_from_a_handshake(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """The callbacks of the context that a connection began with are there while it is."""
+    authority.write_pair(tmp_path, "a", ["localhost"])
+    tls = ServerTls(TlsSettings((tmp_path,)))
+    service = tls.for_service("imap")
+    first = weakref.ref(service.getContext())
+    before = handshake(service, authority.trusting())
+    tls.rotate_tickets()
+    gc.collect()
+    assert first() is not None
+    del before
+    gc.collect()
+    assert first() is None
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

@@ -392,6 +392,9 @@ class ServerConnection(SSL.Connection):
 
     def __init__(self, context: SSL.Context, loaded: _Loaded) -> None:
         super().__init__(context, None)
+        # OpenSSL goes on calling some callbacks of the first context after another was chosen;
+        # they are memory of this object, which new ticket keys would free amid a handshake.
+        self._first = context
         self.has_shown_certificate = False
         self._trust = loaded.trust
 
