@@ -228,9 +228,16 @@ class IMailStore(Interface):
             MailError: NONEXISTENT, NO_PERMISSION (no `r`).
         """
 
+    async def select(who: Principal, name: str) -> tuple[MailboxInfo, IMailboxImage]:
+        """`find` and `open` by one look at the database.
+
+        Raises:
+            MailError: NONEXISTENT, NO_PERMISSION (no `r`), CANNOT (bad name).
+        """
+
     def close(image: IMailboxImage) -> None:
-        """Give back what `open` gave; it is not to be used after that. The store may keep it
-        for who opens the mailbox next."""
+        """Give back what `open` or `select` gave; it is not to be used after that. The store
+        may keep it for who opens the mailbox next."""
 
     async def refresh(image: IMailboxImage) -> None:
         """Bring the image up to date with the database; cheap when nothing changed."""

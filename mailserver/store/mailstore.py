@@ -143,15 +143,14 @@ class MailStore:
 
     async def find(self, who: Principal, name: str, right: Right | None = None) -> MailboxInfo:
         """Find a mailbox by name; see `IMailStore.find`."""
+        return _info(who.account, await self._named(who, name))
+
+    async def _named(self, who: Principal, name: str) -> Mailbox:
         name = canonical(name)
-
-        def read(connection: Connection) -> MailboxInfo:
-            mailbox = by_name(connection, name)
-            if mailbox is None:
-                raise no_such_mailbox(name)
-            return _info(who.account, mailbox)
-
-        return await self._engine.read(who.account, read)
+        mailbox = await self._engine.read(who.account, lambda c: by_name(c, name))
+        if mailbox is None:
+            raise no_such_mailbox(name)
+        return mailbox
 
     async def create(self, who: Principal, name: str, use: SpecialUse | None = None) -> MailboxInfo:
         """Make a mailbox; see `IMailStore.create`."""
@@ -230,6 +229,17 @@ class MailStore:
         mailbox, _ = await self._engine.read(
             ref.account, lambda c: authorize(c, who, ref, Right.READ)
         )
+        return await self._opened(ref, mailbox)
+
+    async def select(self, who: Principal, name: str) -> tuple[MailboxInfo, Image]:
+        """Find a mailbox and give its image; see `IMailStore.select`."""
+        mailbox = await self._named(who, name)
+        if not mailbox.selectable:
+            raise no_such_mailbox(name)
+        info = _info(who.account, mailbox)
+        return info, await self._opened(info.ref, mailbox)
+
+    async def _opened(self, ref: MailboxRef, mailbox: Mailbox) -> Image:
         image = self._images.get(ref)
         if image is None:
             image = self._images[ref] = self._take_closed(ref) or Image(ref, mailbox)

@@ -926,7 +926,9 @@ def guest(server: Rig) -> tuple[Client, MailboxRef]:
     client = server.client("bob@example.org")
     rights = frozenset({Right.LOOKUP, Right.READ})
     shown = attrs.evolve(inbox, name="~ann@example.org/INBOX", rights=rights)
-    server.loop.result(client.connection.session.select(shown, read_only=False))
+    session = client.connection.session
+    image = server.loop.result(server.store.open(session.who, inbox.ref))
+    session.select(shown, image, read_only=False)
     return client, inbox.ref
 
 

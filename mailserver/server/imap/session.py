@@ -30,6 +30,7 @@ from mailserver.interfaces import (
     IAuthenticator,
     IDirectory,
     IEventBus,
+    IMailboxImage,
     IMailStore,
     ISessionMonitor,
 )
@@ -357,16 +358,12 @@ class Session:
 
     # -- mailbox ------------------------------------------------------------
 
-    async def select(self, mailbox: MailboxInfo, *, read_only: bool) -> View:
-        """Open a mailbox and enter the selected state.
+    def select(self, mailbox: MailboxInfo, image: IMailboxImage, *, read_only: bool) -> View:
+        """Enter the selected state with a mailbox that was opened.
 
         No mailbox may be selected: SELECT leaves the old one first, also when it then
         fails (RFC 3501 §6.3.1).
-
-        Raises:
-            MailError: what `IMailStore.open` raises.
         """
-        image = await self.store.open(self.who, mailbox.ref)
         self.view = View(image, mailbox, read_only=read_only)
         self.stale = False
         self._unsubscribe = self.bus.subscribe(mailbox.ref, self._changed)

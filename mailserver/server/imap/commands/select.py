@@ -20,9 +20,8 @@ own and does not count."""
 async def select(session: Session, command: commands.Select) -> Status:
     """Open a mailbox; the old one is left first, also if this fails (RFC 3501 §6.3.1)."""
     session.unselect()
-    mailbox = await session.store.find(session.who, command.mailbox, Right.READ)
-    view = await session.select(mailbox, read_only=command.read_only)
-    image = view.image
+    mailbox, image = await session.store.select(session.who, command.mailbox)
+    view = session.select(mailbox, image, read_only=command.read_only)
     flags, permanent = view.flag_lines()
     first_unseen = view.first_unseen()
     numbers = b"* %d EXISTS\r\n* %d RECENT\r\n" % (view.count, len(view.recent))
