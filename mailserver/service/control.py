@@ -15,16 +15,17 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.events.sockets import peer_uid, socket_address
@@ -33,8 +34,9 @@ CONTROL_SOCKET: Final = "control.socket"
 """Name of the socket in the data directory."""
 
 Row = dict[str, Any]
-Command = Callable[[Row], Iterable[Row]]
-"""Takes the request; gives the rows of the answer. MailError is told to who asked."""
+Command = Callable[[Row], Iterable[Row] | Awaitable[Iterable[Row]]]
+"""Takes the request; gives the rows of the answer, perhaps later. MailError is told to who
+asked."""
 
 _MAX_REQUEST: Final = 4096  # octets
 _AT_ONCE: Final = 500  # rows in one turn of the reactor
@@ -115,24 +117,31 @@ class _Request(Protocol):
         self._octets += data
         if b"\n" in self._octets:
             line, self._octets = self._octets, b""
-            self._answer(line)
+            answering = Deferred.fromCoroutine(self._answer(line))
+            answering.addErrback(self._failed)
         elif len(self._octets) > _MAX_REQUEST:
             self.transport.abortConnection()
 
-    def _answer(self, line: bytes) -> None:
+    async def _answer(self, line: bytes) -> None:
         try:
             request = json.loads(line)
             name = request.get("command") if isinstance(request, dict) else None
             command = self._server.commands.get(name) if isinstance(name, str) else None
             if command is None:
                 raise MailError(ErrorKind.INVALID, "this server does not know the command")
-            rows = iter(command(request))
+            rows = command(request)
+            if not isinstance(rows, Iterable):
+                rows = await rows
         except (ValueError, RecursionError):
             self._end({"error": "the request is not understood"})
         except MailError as error:
             self._end({"error": error.text})
         else:
-            self._send(rows)
+            self._send(iter(rows))
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("control: a request failed", failure)
+        self._end({"error": "internal error"})
 
     def _send(self, rows: Iterator[Row]) -> None:
         """Send some rows, and the others in the next turns."""

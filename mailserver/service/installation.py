@@ -192,6 +192,7 @@ class Installation:
         directory: without them, for changes.
         passwords: makes verifiers for new passwords.
         access: who may connect and use what.
+        throttle: slows down failed logins.
         maildrop_visits: who opens maildrops by POP3.
     """
 
@@ -262,6 +263,7 @@ class Installation:
             settings.sources.fresh_for,
         )
         self.accounts: IDirectory = SourcedDirectory(self.directory, adoption)
+        self.throttle: IThrottle = throttle or Throttle(reactor, settings.throttle)
         self.authenticator = Authenticator(
             self.accounts,
             [
@@ -270,7 +272,7 @@ class Installation:
                 else DirectoryChecker(self.accounts, self.directory, self.passwords, self.directory)
                 for label in settings.sources.order
             ],
-            throttle or Throttle(reactor, settings.throttle),
+            self.throttle,
             reactor,
             self._store_admins,
             self.access,

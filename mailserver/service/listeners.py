@@ -139,7 +139,7 @@ class TcpListener:
         try:
             bound.listen(BACKLOG)  # not so any more after `pause`
             port = reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
-            port.transport = PromptServer  # what it makes of each connection
+            port.transport = _transport(factory)  # what it makes of each connection
             self._listening = port
         finally:
             bound.close()  # the reactor has its own descriptor
@@ -218,6 +218,7 @@ class UnixListener:
             raise StartFault(
                 f"cannot listen on {self.path} ({self.option}): {_reason(error)}"
             ) from error
+        listening.transport = _transport(factory, listening.transport)  # type: ignore[attr-defined]
         self._listening = listening
 
     def pause(self) -> None:
@@ -228,6 +229,11 @@ class UnixListener:
     def stop(self) -> Deferred[None]:
         """Stop accepting and remove the socket; see `Listener`."""
         return _stopped(self._listening)
+
+
+def _transport(factory: IProtocolFactory, usual: Any = PromptServer) -> Any:
+    """What a port makes of a socket; a factory may want something else than usual."""
+    return getattr(factory, "transport", usual)
 
 
 def _stopped(listening: IListeningPort | None) -> Deferred[None]:

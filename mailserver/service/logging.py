@@ -21,6 +21,7 @@ from twisted.logger import (
     FileLogObserver,
     ILogObserver,
     LogEvent,
+    Logger,
     LogLevel,
     formatEvent,
     formatTime,
@@ -60,6 +61,8 @@ TRACED: Final = frozenset({"imap", "pop", "lmtp"})
 _RANKS: Final = {level: rank for rank, level in enumerate(LogLevel.iterconstants())}
 _least: dict[str, int] = {}  # name of a logger or of one above it -> rank
 _as_json = False
+_process = 0  # number of this one among those of the server
+_out: IO[str] | None = None  # where lines go, if they are ours
 
 
 def set_levels(level: str, modules: tuple[str, ...] = ()) -> None:
@@ -95,6 +98,12 @@ def set_format(name: str) -> None:
     """Set the form of what is logged from now on: `text`, or `json`, an object a line."""
     global _as_json
     _as_json = name == "json"
+
+
+def set_process(number: int) -> None:
+    """Have every line of a worker tell its number; those of the first process, 0, do not."""
+    global _process
+    _process = number
 
 
 def is_traced(module: str, level: str, modules: tuple[str, ...]) -> bool:
@@ -142,6 +151,8 @@ def text_line(event: LogEvent) -> str:
     time = event.get("log_time")
     shown = "-" if time is None else _time(int(time))
     system = event.get("log_system") or f"{event.get('log_namespace', '-')}#{_level_name(event)}"
+    if _process:
+        system = f"worker {_process}, {system}"
     return f"{shown} [{system}] {text}"
 
 
@@ -163,7 +174,8 @@ def _time(seconds: int) -> str:
 def json_line(event: LogEvent) -> str:
     """Write an event as an object. Its members: `time` (ISO 8601, UTC), `level`, `module`
     (empty for other libraries), `logger`, `session` (empty outside of one), `text`,
-    `values` (an object), and `traceback` (a list of lines) where there is one."""
+    `values` (an object), `process` (the number) in lines of workers, and `traceback` (a
+    list of lines) where there is one."""
     is_note = "label" in event and "text" in event
     text = str(event["text"]) if is_note else _text(event)
     if not text and "log_failure" not in event:
@@ -179,6 +191,8 @@ def json_line(event: LogEvent) -> str:
         "text": text[:_MAX_LINE],
         "values": _values(event),
     }
+    if _process:
+        line["process"] = _process
     if "log_failure" in event:
         line["traceback"] = _traceback(event)
     return json.dumps(line)
@@ -224,6 +238,33 @@ def _traceback(event: LogEvent) -> list[str]:
 # -- where it goes ------------------------------------------------------------------
 
 
+class LineWriter:
+    """Puts lines that another process has made for the log where ours go, each in one piece."""
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def write(self, octets: bytes) -> None:
+        """Take some octets of its output."""
+        lines, newline, self._rest = (self._rest + octets).rpartition(b"\n")
+        text = (lines + newline).decode("utf-8", "replace")
+        if _out is not None:
+            _out.write(text)
+            _out.flush()
+        else:  # somebody else's log, as that of `twist`
+            for line in text.splitlines():
+                self._log.info("{line}", line=line)
+
+
+def _log_of_ours(out: IO[str]) -> ILogObserver:
+    """The observer of a process that has a log of its own."""
+    global _out
+    _out = out
+    return filtered(line_observer(out))
+
+
 def log_to_file(file: Path) -> Path:
     """Begin to log to a file, 0600, rotated at 10 MB; returns its path."""
     out: Any = LogFile(  # type: ignore[no-untyped-call]
@@ -233,7 +274,7 @@ def log_to_file(file: Path) -> Path:
         maxRotatedFiles=_KEEP,
         defaultMode=0o600,
     )
-    globalLogBeginner.beginLoggingTo([filtered(line_observer(out))], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([_log_of_ours(out)], redirectStandardIO=False)
     return file
 
 
@@ -256,9 +297,9 @@ def twistd_observer() -> ILogObserver:
     `twistd.log` otherwise, or to the file that was named; SIGUSR1 rotates it.
     """
     if TwistdLog.file == "-" or (TwistdLog.in_foreground and not TwistdLog.file):
-        return filtered(line_observer(sys.stdout))
+        return _log_of_ours(sys.stdout)
     name = TwistdLog.file or "twistd.log"
     out: Any = LogFile.fromFullPath(name, defaultMode=0o600)  # type: ignore[no-untyped-call]
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: out.rotate())
-    return filtered(line_observer(out))
+    return _log_of_ours(out)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import resource
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -25,6 +26,7 @@ from mailserver.service.monitor import SessionLimits
 from mailserver.service.options.option import Option
 from mailserver.service.tls import CertificateFault, ServerTls, TlsSettings
 from mailserver.service.tls.files import KEY, NO_KEY
+from mailserver.service.workers.handing import MOST_WAITING
 from mailserver.wire.imap.reader import Limits
 from mailserver.wire.lmtp.grammar import Leniency
 from mailserver.wire.sasl import MECHANISMS
@@ -146,7 +148,7 @@ def session_limits(settings: Settings) -> SessionLimits:
         per_user=settings[o.login.MAX_SESSIONS_PER_USER],
         per_address=settings[o.login.MAX_SESSIONS_PER_ADDRESS],
         trusted=Networks.of(trusted),
-        total=connections(),
+        total=connections(processes(settings)),
         per_account=settings[o.login.MAX_SESSIONS_PER_ACCOUNT],
     )
 
@@ -157,12 +159,61 @@ and large messages); where there are few descriptors, half of them."""
 _OTHER_DESCRIPTORS: Final = 64
 """Files, sockets and pipes that are neither connections nor databases."""
 
+_LEAST_CONNECTIONS: Final = 64
+"""With fewer connections no server begins to have workers."""
+_WORKER_DESCRIPTORS: Final = MOST_WAITING + 6
+"""Connections on their way to a worker, and what leads to it."""
 
-def connections() -> int:
-    """How many connections this process has descriptors for, beside those of the store
-    (R11)."""
+
+_PROCESSES: Final = (
+    (o.imap.ENABLE, o.imap.NUM_PROCESSES, ("imap", "imaps")),
+    (o.pop3.ENABLE, o.pop3.NUM_PROCESSES, ("pop3", "pop3s")),
+    (o.lmtp.ENABLE, o.lmtp.NUM_PROCESSES, ("lmtp", "lmtps")),
+)
+
+
+def connections(processes: Mapping[str, int]) -> int:
+    """How many connections this process has descriptors for, beside those of the store and
+    those for workers (R11).
+
+    Args:
+        processes: see there.
+    """
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(descriptors // 2, descriptors - _DATABASE_DESCRIPTORS) - _OTHER_DESCRIPTORS
+    others = _OTHER_DESCRIPTORS + _WORKER_DESCRIPTORS * (max(processes.values(), default=1) - 1)
+    return max(descriptors // 2, descriptors - _DATABASE_DESCRIPTORS) - others
+
+
+def processes(settings: Settings) -> dict[str, int]:
+    """How many processes serve each listener that is enabled (SUN-31), by `Listener.service`."""
+    return {
+        name: settings[number]
+        for enable, number, names in _PROCESSES
+        if settings[enable]
+        for name in names
+    }
+
+
+def check_processes(settings: Settings) -> None:
+    """See that this process may open the files that its workers cost it.
+
+    Raises:
+        ConfigurationError: naming the option.
+    """
+    wanted = processes(settings)
+    most = max(wanted.values(), default=1)
+    if most > 1 and connections(wanted) < _LEAST_CONNECTIONS:
+        option = next(
+            number
+            for enable, number, _ in _PROCESSES
+            if settings[enable] and settings[number] == most
+        )
+        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        reason = (
+            f"{most} processes leave too few of the {descriptors} files that the first of them"
+            f" may open (ulimit -n), which needs {_WORKER_DESCRIPTORS} for each of the others"
+        )
+        raise ConfigurationError([settings.problem(option, reason)])
 
 
 @attrs.frozen
@@ -292,6 +343,9 @@ def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
     if not events.all_mailboxes:
         yield f"IDLE is not offered: {events.reason}"  # SUN-51
     limits = session_limits(settings)
+    most = max(processes(settings).values(), default=1)
+    if most > (cores := len(os.sched_getaffinity(0))):
+        yield f"service.X.numprocesses asks for {most} processes on {cores} processor cores"
     wanted = sum(limits.per_service.values())
     if wanted > limits.total:
         yield (

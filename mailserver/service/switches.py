@@ -38,11 +38,13 @@ def switch_commands(
     monitor: ISessionMonitor,
     reactor: Any,
     log: Callable[[str, str], None],
+    workers: Callable[..., None] = lambda *arguments: None,
 ) -> dict[str, Command]:
     """The commands `start` and `stop` of the control socket; each takes `service`.
 
     Args:
         log: is told the name of a service and what became of it.
+        workers: has every worker do the same: `close` a service with a goodbye, `open` it.
     """
 
     def stop(request: Row) -> list[Row]:
@@ -54,11 +56,13 @@ def switch_commands(
         for session in list(monitor.sessions()):
             if session.service in SERVICES[name]:
                 session.disconnect(GOODBYE)
+        workers("close", name, GOODBYE)
         log(name, "stopped")
         return [_row(entrance) for entrance in chosen]
 
     def start(request: Row) -> list[Row]:
         name, chosen = _chosen(entrances, request)
+        workers("open", name)
         for entrance in chosen:
             if not entrance.is_open:
                 try:

@@ -13,10 +13,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from itertools import count
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
@@ -29,10 +31,18 @@ from mailserver.service.control import CONTROL_SOCKET, ControlServer
 from mailserver.service.installation import Installation, Role
 from mailserver.service.listeners import Listener, StartFault
 from mailserver.service.monitor import SessionMonitor
-from mailserver.service.parts import listeners, not_offered, warnings
+from mailserver.service.parts import (
+    check_processes,
+    listeners,
+    load_tls,
+    not_offered,
+    processes,
+    warnings,
+)
 from mailserver.service.serving import Serving
 from mailserver.service.sessions import session_commands
 from mailserver.service.switches import Entrance, switch_commands
+from mailserver.service.workers.crew import Crew
 
 # How often the keys of session tickets are made anew.
 _TICKET_KEYS: Final = 24 * 3600.0
@@ -95,7 +105,11 @@ class Server(Service):
         *,
         in_foreground: bool = True,
     ) -> None:
-        self.serving = Serving(settings, reactor)
+        self._processes = processes(settings)
+        size = max(self._processes.values(), default=1)
+        check_processes(settings)
+        self.serving = Serving(settings, reactor, count(1, size))
+        self._crew = Crew(self.serving, self._processes, reactor) if size > 1 else None
         self._reactor = reactor
         self._reread = reread
         self._in_foreground = in_foreground
@@ -186,16 +200,24 @@ class Server(Service):
     async def _start(self) -> None:
         started = time.monotonic()
         serving = self.serving
+        if self._crew is not None:
+            self._workers_can_read_keys()
         installation = await serving.open(Role.SERVER)
         for listener in self._listeners:
-            entrance = Entrance(listener, serving.factory(listener.service, listener.behind_proxy))
+            entrance = Entrance(listener, self._factory(listener))
             listener.start(self._reactor, entrance.factory)
             self._entrances.append(entrance)
         settings = serving.settings
         commands = session_commands(self.monitor, self._reactor.seconds, time.time)
-        commands |= switch_commands(self._entrances, self.monitor, self._reactor, self._note_switch)
+        if self._crew is not None:
+            commands = self._crew.over_all(commands)
+        commands |= switch_commands(
+            self._entrances, self.monitor, self._reactor, self._note_switch, self._tell_workers
+        )
         self._control = ControlServer(settings.data / CONTROL_SOCKET, commands, self._reactor)
         self._control.start()
+        if self._crew is not None:
+            self._crew.start()
         self._listen_for_reload()
         self._every(settings[o.tls.CHECK_INTERVAL], self._look_at_certificates)
         self._every(_TICKET_KEYS, self._renew_ticket_keys)
@@ -208,6 +230,31 @@ class Server(Service):
             services=", ".join(f"{name} {port}" for name, port in self.ports().items()),
             seconds=time.monotonic() - started,
         )
+
+    def _workers_can_read_keys(self) -> None:
+        """See that certificates can be read without the privileges of the start: each worker
+        reads them itself.
+
+        Raises:
+            StartFault: they cannot.
+        """
+        try:
+            load_tls(self.serving.settings)
+        except ConfigurationError as error:
+            text = f"service.X.numprocesses above 1: workers cannot read this: {error}"
+            raise StartFault(text) from error
+
+    def _factory(self, listener: Listener) -> IProtocolFactory:
+        """What a listener hands its connections to."""
+        service, behind_proxy = listener.service, listener.behind_proxy
+        factory = self.serving.factory(service, behind_proxy)
+        if self._crew is None or self._processes[service] == 1:
+            return factory
+        return self._crew.door(service, behind_proxy, factory)
+
+    def _tell_workers(self, name: str, *arguments: object) -> None:
+        if self._crew is not None:
+            self._crew.tell(name, *arguments)
 
     def _warn(self, texts: Iterable[str]) -> None:
         for text in texts:
@@ -244,8 +291,12 @@ class Server(Service):
             await self._control.stop()
         for listener in self._listeners:
             await listener.stop()
+        # All at once: each of them takes its time.
+        workers_ended = Deferred.fromCoroutine(self._crew.stop()) if self._crew else None
         self.serving.end_sessions(SHUTDOWN)
         await self.serving.sessions_ended()
+        if workers_ended is not None:
+            await workers_ended
         await self.serving.close()
         self._listeners.clear()
         self._entrances.clear()
@@ -282,6 +333,8 @@ class Server(Service):
                 LogLevel.warn, "only a restart brings: {options}", options=", ".join(fresh.waiting)
             )
         self.serving.take(fresh)
+        if self._crew is not None:
+            self._crew.reload()
         self._warn(self.serving.certificate_warnings())
         self.log.info("configuration and certificate reloaded")
 
@@ -295,11 +348,13 @@ class Server(Service):
         except ConfigurationError as error:
             self._tell_problems("certificates not reloaded", error)
             return
+        self._tell_workers("certificates")
         self._warn(self.serving.certificate_warnings())
         self.log.info("certificates have changed and were reloaded")
 
     def _renew_ticket_keys(self) -> None:
         self.serving.renew_ticket_keys()
+        self._tell_workers("tickets")
         self._warn(self.serving.certificate_warnings())
 
     def _tell_problems(self, what: str, error: ConfigurationError) -> None:

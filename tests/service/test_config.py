@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -9,13 +10,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.service import config, options
-from mailserver.service.config import ConfigurationError, Settings, Source, find_config, load
+from mailserver.service.config import (
+    ConfigurationError,
+    Settings,
+    Source,
+    find_config,
+    load,
+    packed,
+    unpacked,
+)
 from mailserver.service.kinds import (
     BOOLEAN,
     TEXT,
@@ -184,7 +194,7 @@ def test_what_kinds_take(kind: Kind[object], written: object, value: object) -> 
         (options.lmtp.WORKAROUNDS.kind, "outlook", "none of: whitespace-before-path"),
         (options.login.STORE_ADMINS.kind, "root", "with its domain"),
         (options.imap.DISABLED_CAPABILITIES.kind, ["A B"], "not the name of a capability"),
-        (options.imap.NUM_PROCESSES.kind, 2, "one process"),  # SUN-31
+        (options.imap.NUM_PROCESSES.kind, 65, "1 to 64"),  # SUN-31
         (options.login.DEFAULT_DOMAIN.kind, "a..b", "domain"),
         (options.lmtp.OVER_QUOTA.kind, "never", "temporary, permanent"),
         (options.local.DATA_DIRECTORY.kind, "", "directory"),
@@ -625,3 +635,51 @@ def test_without_a_file_on_the_command_line_known_places_are_looked_at(tmp_path:
     (tmp_path / "mailserver.toml").touch()
     assert find_config({"MAILSERVER_DATA": str(tmp_path)}) == tmp_path / "mailserver.toml"
     assert find_config({"MAILSERVER_CONFIG": "x.toml"}) == Path("x.toml")
+
+
+SOME = {
+    options.imap.PORT.name: "1143",
+    options.imap.ADDRESS.name: "127.0.0.1, ::1",
+    options.imap.BANNER.name: 'a "banner", with = signs, and 100% of them',
+    options.imap.ENABLE.name: "no",
+    options.imap.LOGIN_TIMEOUT.name: "1500ms",
+    options.imap.WORKAROUNDS.name: "tb-lsub-flags, delay-newmail",
+    options.lmtp.UNIX_SOCKET.name: "run/lmtp socket",
+    options.local.LOG_MODULES.name: "imap=trace, auth=debug",
+    options.login.MECHANISMS.name: "PLAIN",
+    options.login.TRUSTED_HOSTS.name: "192.0.2.0/24, 2001:db8::/32",
+    options.oauth.ISSUER.name: "https://id.example.org",
+    options.oauth.AUDIENCE.name: "mail, other",
+    options.oauth.KEYS_FILE.name: "keys.json",
+    options.store.MAX_MESSAGE_SIZE.name: "5MB",
+    options.tls.CERTIFICATE.name: "one.pem, /other, with/comma.pem",
+    "service.imap.domainallowed": "imap: ALL EXCEPT .example.net$imaps: LOCAL",
+}
+
+
+def test_settings_reach_another_process_as_they_are() -> None:
+    """SUN-31: whatever their kind, relative paths too; nothing else counts there."""
+    settings = load(None, SOME)
+    again = unpacked(json.loads(json.dumps(packed(settings))))
+    assert {key: one.value for key, one in again.given.items()} == {
+        key: one.value for key, one in settings.given.items()
+    }
+    with pytest.raises(ConfigurationError, match="no such option"):
+        unpacked({"service.imap.port": "1", "no.such": "1"})
+
+
+@pytest.mark.parametrize("option", TABLE.options, ids=lambda option: option.name)
+def test_every_option_reads_what_it_shows(option: Any) -> None:
+    if option.default is not None:
+        assert option.kind.parse(option.kind.show(option.default), Path()) == option.default
+
+
+def test_what_a_reload_cannot_bring_stays_as_it_was() -> None:
+    before = load(None, {"service.imap.port": "1143", "service.imap.banner": "a"})
+    after = load(None, {"service.pop.port": "1110", "service.imap.banner": "b"})
+    kept = after.keeping([options.imap.PORT, options.pop3.PORT], before)
+    assert (kept[options.imap.PORT], kept[options.pop3.PORT], kept[options.imap.BANNER]) == (
+        1143,
+        110,
+        "b",
+    )

@@ -23,6 +23,7 @@ from zope.interface.verify import verifyObject
 
 from mailserver.server.connection import SESSION
 from mailserver.server.imap.settings import ImapSettings
+from mailserver.service import logging
 from mailserver.service import options as o
 from mailserver.service.config import load
 from mailserver.service.logging import filtered, line_observer, set_format, set_levels
@@ -244,3 +245,35 @@ def test_no_secret_is_in_a_log_of_everything(tmp_path: Path, form: str) -> None:
     assert "Login(" in log and "Pass(" in log and "Authenticate(" in log and "Auth(" in log
     for secret in (*SECRETS, *(one.decode() for one in plain), "c4nary"):
         assert secret not in log
+
+
+def test_lines_of_workers_tell_their_process_and_go_where_ours_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SUN-31: in one piece each, however they come over."""
+    out = io.StringIO()
+    ours = line_observer(out)
+    monkeypatch.setattr(logging, "_out", out)
+    written = io.StringIO()
+    monkeypatch.setattr(logging, "_process", 3)
+    event = {**BASE, "log_format": "ünder way", "log_level": LogLevel.warn}
+    line_observer(written)(event)
+    monkeypatch.setattr(logging, "_process", 0)
+    theirs = written.getvalue()
+    assert "[worker 3, mailserver.test#warn] ünder way" in theirs
+    writer = logging.LineWriter()
+    octets = theirs.encode()
+    for at in range(len(octets)):
+        if at == 30:
+            ours({**BASE, "log_format": "amid it"})
+        writer.write(octets[at : at + 1])
+    lines = out.getvalue().splitlines()
+    assert lines[0].endswith("amid it") and "worker" not in lines[0]
+    assert lines[1] == theirs.removesuffix("\n")
+
+
+def test_objects_of_workers_have_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = {**BASE, "log_format": "x"}
+    assert "process" not in json.loads(logging.json_line(event))
+    monkeypatch.setattr(logging, "_process", 3)
+    assert json.loads(logging.json_line(event))["process"] == 3

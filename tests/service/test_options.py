@@ -183,7 +183,9 @@ ELSEWHERE = {
     **dict.fromkeys(o.oauth.OPTIONS, "test_tokens"),
     **dict.fromkeys(o.sources.OPTIONS, "test_sources"),
     o.imap.MAX_THREADS: "test_config: bounds other options",
-    o.imap.NUM_PROCESSES: "test_config: refused above 1",
+    o.imap.NUM_PROCESSES: "test_workers",
+    o.pop3.NUM_PROCESSES: "test_workers",
+    o.lmtp.NUM_PROCESSES: "test_workers",
     o.events.NOTIFY_ENS_HOST: "taken for compatibility only",
     o.events.NOTIFY_ENS_PORT: "taken for compatibility only",
 }

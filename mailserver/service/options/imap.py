@@ -33,12 +33,7 @@ MAX_THREADS = OPTIONS.row(
     250,
     "What the threads of the store and for passwords may add up to",
 )
-NUM_PROCESSES = OPTIONS.row(
-    "service.imap.numprocesses",
-    integer(1, 64, refusals=dict.fromkeys(range(2, 65), "this version runs one process")),
-    1,
-    "Processes on one port",
-)
+NUM_PROCESSES = OPTIONS.num_processes()
 IDLE_TIMEOUT = OPTIONS.row(
     "service.imap.idletimeout",
     duration(1800, why="RFC 3501 §5.4 lets a client be silent for 30 minutes"),

@@ -39,6 +39,7 @@ UNIX_MODE = OPTIONS.row(
 )
 BANNER = OPTIONS.banner()
 MAX_SESSIONS = OPTIONS.max_sessions(1000)
+NUM_PROCESSES = OPTIONS.num_processes()
 MAX_RECIPIENTS = OPTIONS.row(
     "service.lmtp.maxrecipients",
     integer(100, 1_000_000),

@@ -27,6 +27,7 @@ SSL_PORT = OPTIONS.row("service.pop.sslport", port(), 995, "TLS port")
 BANNER = OPTIONS.banner()
 PLAINTEXT_MIN_CIPHER = OPTIONS.plaintext_min_cipher()
 MAX_SESSIONS = OPTIONS.max_sessions(600)
+NUM_PROCESSES = OPTIONS.num_processes()
 IDLE_TIMEOUT = OPTIONS.row(
     "service.pop.idletimeout",
     duration(600, why="RFC 1939 §3 lets a client be silent for 10 minutes"),

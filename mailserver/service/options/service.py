@@ -36,6 +36,11 @@ class ServiceRows(Rows):
         name = f"{self._prefix}maxsessions"
         return self.row(name, COUNT, default, "Connections per process", RELOAD)
 
+    def num_processes(self) -> Option[int]:
+        """How many processes serve it (SUN-31)."""
+        help = "Processes that serve it; each uses one processor core"
+        return self.row(f"{self._prefix}numprocesses", integer(1, 64), 1, help)
+
     def login_timeout(self) -> Option[float]:
         """How long a client has to log in (S3)."""
         name = f"{self._prefix}logintimeout"
