@@ -21,6 +21,12 @@ def test_no_rule_is_broken(tmp_path: Path, seed: int, two: bool) -> None:
     assert walk.commands > 10
 
 
+def test_no_rule_is_broken_in_a_server_of_two_processes(tmp_path: Path) -> None:
+    """SUN-31: the server spreads the sessions itself."""
+    walk = run(tmp_path, 4, 5.0, worker=True, restarts=0.04)
+    assert walk.commands > 10
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("seed", "two"), [(11, False), (12, True), (13, False), (14, True), (15, False)]

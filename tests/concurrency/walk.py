@@ -27,6 +27,7 @@ from typing import Any
 
 import attrs
 
+from mailserver.service.control import ask
 from mailserver.wire.imap import responses as r
 from mailserver.wire.imap.commands import StatusAtt
 from tests.concurrency.client import (
@@ -366,17 +367,24 @@ def _range(low: int, high: int) -> tuple[int, ...]:
 
 @attrs.define
 class Site:
-    """A data directory with its server, and perhaps a second process on it."""
+    """A data directory with its server, and perhaps a second process on it: one that is
+    talked to by itself (`two`), or a worker of the server."""
 
     folder: Path
     two: bool = False
+    worker: bool = False
     processes: list[Process] = attrs.Factory(list)
     starts: int = 0
     longest_start: float = 0.0
     config: Path = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.config = write_config(self.folder)
+        processes = str(1 + self.worker)
+        self.config = write_config(
+            self.folder,
+            service__imap__numprocesses=processes,
+            service__lmtp__numprocesses=processes,
+        )
         add_account(self.config, NAME)
         self.processes = [self._start(number) for number in range(1 + self.two)]
 
@@ -388,9 +396,26 @@ class Site:
             command = [str(BIN / "twistd"), "-n", "--pidfile=", "mailserver", "-c"]
             command += [str(self.config)]
         process = Process.start(*command)
+        if self.worker:
+            process.wait_for("worker 1 (process", 30)
         self.starts += 1
         self.longest_start = max(self.longest_start, time.monotonic() - began)
         return process
+
+    @property
+    def several(self) -> bool:
+        """Not all sessions are of one process."""
+        return self.two or self.worker
+
+    def readers(self) -> set[int]:
+        """Processes that serve IMAP, as `mailctl who` calls them."""
+        return {0, 1} if self.several else {0}
+
+    def numbers(self) -> dict[int, int]:
+        """The sessions' numbers in `mailctl who`, each with its process."""
+        rows = ask(self.folder / "data", "who")
+        assert rows is not None
+        return {row["number"]: row["process"] for row in rows}
 
     def end(self, number: int, name: str) -> None:
         """Send a signal; `again` is to follow."""
@@ -439,7 +464,9 @@ class Site:
 class Walk:
     """One walk; `step` does one step and checks everything."""
 
-    def __init__(self, folder: Path, *, two: bool = False, restarts: float = 0.01) -> None:
+    def __init__(
+        self, folder: Path, *, two: bool = False, worker: bool = False, restarts: float = 0.01
+    ) -> None:
         self.log: list[Entry] = []
         self.steps: list[Step] = []
         self.commands = 0
@@ -449,7 +476,7 @@ class Walk:
         self.state = State.new_account()
         self.sessions: dict[int, Session | Lmtp] = {}
         self.recents: dict[tuple[str, int, int], Session] = {}
-        self.site = Site(folder, two)
+        self.site = Site(folder, two, worker)
         self._readers: dict[int, Session] = {}
         try:
             self.settle({})
@@ -592,7 +619,7 @@ class Walk:
     def _barrier(self, processes: Collection[int]) -> None:
         """Wait until nothing is going on any more for connections that were cut: they are
         read, and what they had begun stands before our own write in the writer's queue."""
-        for process in processes:
+        for process in self._readers if self.site.worker else processes:
             for _ in range(2):  # a message may still have been on its way to the store
                 time.sleep(0.1)
                 self.ask(self._readers[process], Command("UNSUBSCRIBE", "missing", "missing"))
@@ -624,7 +651,8 @@ class Walk:
                 f"session {session.number}: no BYE (T51)",
             )
         for number in signals:
-            self._readers.pop(number).close()
+            for process in self.site.readers() if self.site.worker else (number,):
+                self._readers.pop(process).close()
             self.site.again(number)
 
     @staticmethod
@@ -675,9 +703,23 @@ class Walk:
         self.connect()
 
     def _connect_readers(self) -> None:
-        for process in range(len(self.site.processes)):
+        if self.site.worker:
+            while missing := self.site.readers() - self._readers.keys():
+                self._connect_a_reader(missing)
+            return
+        for process in self.site.readers():
             if process not in self._readers:
                 self._readers[process] = self._log_in(90 + process, process, [])
+
+    def _connect_a_reader(self, missing: set[int]) -> None:
+        """Connect to whatever process is next; keep it if it is one that was missing."""
+        before = self.site.numbers()
+        reader = self._log_in(90, 0, [])
+        [process] = [at for number, at in self.site.numbers().items() if number not in before]
+        if process in missing:
+            self._readers[process] = reader
+        else:
+            reader.close()
 
     def truth(self) -> Truth:
         """What a client sees that has just come."""
@@ -775,7 +817,7 @@ class Walk:
                 self._let_go(session)
                 continue
             end = time.monotonic() + AGREE_SECONDS
-            waits = session.idles or len(self.site.processes) > 1
+            waits = session.idles or self.site.several
             while True:
                 if session.idles:
                     self._read((session,), 0.0)
@@ -838,7 +880,7 @@ class Walk:
 
     def _check_recent(self) -> None:
         r"""A message is `\Recent` in one session at most (T9); two processes may differ."""
-        if len(self.site.processes) > 1:
+        if self.site.several:
             return
         for session in self.sessions.values():
             if isinstance(session, Session):
@@ -903,7 +945,8 @@ def write_transcript(file: Path, walk: Walk, seed: int, why: str) -> None:
     """Write a walk down so that `replay` can take it again, and a person can read it."""
     content = {
         "seed": seed,
-        "two": len(walk.site.processes) > 1,
+        "two": walk.site.two,
+        "worker": walk.site.worker,
         "why": why,
         "steps": [attrs.asdict(step) for step in walk.steps],
         "said": [f"{number} {side}: {said}"[:400] for number, side, said in walk.log[-3000:]],
@@ -913,14 +956,20 @@ def write_transcript(file: Path, walk: Walk, seed: int, why: str) -> None:
 
 
 def run(
-    folder: Path, seed: int, seconds: float, *, two: bool = False, restarts: float = 0.01
+    folder: Path,
+    seed: int,
+    seconds: float,
+    *,
+    two: bool = False,
+    worker: bool = False,
+    restarts: float = 0.01,
 ) -> Walk:
     """Walk for a time.
 
     Raises:
         Violation: with the seed and the file of the transcript.
     """
-    walk = Walk(folder, two=two, restarts=restarts)
+    walk = Walk(folder, two=two, worker=worker, restarts=restarts)
     chooser = Chooser(seed, walk)
     end = time.monotonic() + seconds
 
@@ -934,7 +983,7 @@ def run(
 def replay(folder: Path, transcript: Path) -> Walk:
     """Take the steps of a transcript again, on fresh data."""
     content = json.loads(transcript.read_text("utf-8"))
-    walk = Walk(folder, two=content["two"])
+    walk = Walk(folder, two=content["two"], worker=content["worker"])
     return _take(walk, map(step_from, content["steps"]), content["seed"])
 
 
@@ -947,7 +996,7 @@ def _take(walk: Walk, steps: Iterable[Step], seed: int) -> Walk:
     except Exception as fault:
         file = walk.site.folder / f"walk-{seed}.json"
         write_transcript(file, walk, seed, str(fault))
-        two = ", two processes" if len(walk.site.processes) > 1 else ""
+        two = ", two processes" if walk.site.several else ""
         raise Violation(
             f"seed {seed}{two}, step {len(walk.steps)}: {fault}\n"
             f"once more: python -m tests.concurrency --replay {file}"
