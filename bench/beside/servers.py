@@ -46,6 +46,9 @@ service.pop.plaintextmincipher = 0
 # measured is the server.
 auth.argon2.time = 1
 auth.argon2.memory = "64KiB"
+service.imap.numprocesses = 2
+service.pop.numprocesses = 2
+service.lmtp.numprocesses = 2
 service.lmtp.address = "127.0.0.1"
 service.lmtp.port = {lmtp}
 """
