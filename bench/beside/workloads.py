@@ -309,12 +309,12 @@ def taking(peer: Peer) -> Figures:
 def idling(peer: Peer) -> Figures:
     """Idlers, each on an INBOX of its own; deliveries to some, one after the other.
 
-    The weight is what each of the last 70 % adds: before that, what is kept of accounts and
-    not of connections (open databases) fills up. Only the first time counts: a process keeps
-    what it once had.
+    The weight is what each of the last 40 % adds: before that, what each process keeps of
+    accounts and not of connections (open databases) fills up. Only the first time counts: a
+    process keeps what it once had.
     """
     idlers: list[Imap] = []
-    first = peer.idlers * 3 // 10
+    first = peer.idlers * 6 // 10
     before = 0
     for number in range(peer.idlers):
         if number == first:
