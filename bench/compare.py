@@ -14,18 +14,23 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 
 from bench.beside import report
-from bench.beside.servers import apart, can_compare, dovecot, ours
-from bench.beside.workloads import ALONE, WORKLOADS, Figures, prepare
+from bench.beside.servers import Peer, apart, can_compare, dovecot, ours
+from bench.beside.workloads import ALONE, MANY, WORKLOADS, Figures, Workload, prepare
 
 
 def say(text: str) -> None:
     """Progress, apart from the table."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+CREW = ", 2 processes"
+"""What the rows of this server's second form end with; Dovecot's figures are those of the first."""
 
 
 def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
@@ -34,26 +39,42 @@ def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
     After each round it gives all that was found so far.
     """
     workloads = [work for work in WORKLOADS if not only or work.__name__ in only]
-    starts = [ours]
-    if missing := can_compare():
-        say(f"this server alone: {missing}")
-    else:
-        starts.append(dovecot)
+    many = [work for work in workloads if work in MANY]
     with ExitStack() as stack:
-        peers = []
-        for start in starts:
+
+        def start(server: Callable[[Path], AbstractContextManager[Peer]]) -> Peer:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
-            peers.append(stack.enter_context(start(Path(directory))))
-            say(f"{peers[-1].label} started")
-            prepare(peers[-1], lambda text: say(f"{peers[-1].label}: {text}"))
+            peer = stack.enter_context(server(Path(directory)))
+            say(f"{peer.label} started")
+            return peer
+
+        peers = [start(ours)]
+        if missing := can_compare():
+            say(f"this server alone: {missing}")
+        else:
+            peers.append(start(dovecot))
+        for peer in peers:
+            prepare(peer, lambda text, label=peer.label: say(f"{label}: {text}"))  # type: ignore[misc]
+        crew = start(partial(ours, processes=2)) if many else None
         found: report.Rounds = {peer.label: [] for peer in peers}
+
+        def run(peer: Peer, works: Sequence[Workload], note: str = "") -> Figures:
+            figures: Figures = {}
+            for work in works:
+                say(f"{peer.label}{note}: {work.__name__}")
+                with apart(peer) if work in ALONE else nullcontext():
+                    figures |= {row + note: figure for row, figure in work(peer).items()}
+            return figures
+
         for number in range(rounds):
+            say(f"round {number + 1}")
+            of_crew = run(crew, many, CREW) if crew is not None else {}
             for peer in peers:
-                figures: Figures = {}
-                for work in workloads:
-                    say(f"round {number + 1}, {peer.label}: {work.__name__}")
-                    with apart(peer) if work in ALONE else nullcontext():
-                        figures |= work(peer)
+                figures = run(peer, workloads)
+                figures |= {
+                    row: of_crew[row] if peer is peers[0] else figures[row.removesuffix(CREW)]
+                    for row in of_crew
+                }
                 found[peer.label].append(figures)
             yield found
 

@@ -46,9 +46,9 @@ service.pop.plaintextmincipher = 0
 # measured is the server.
 auth.argon2.time = 1
 auth.argon2.memory = "64KiB"
-service.imap.numprocesses = 2
-service.pop.numprocesses = 2
-service.lmtp.numprocesses = 2
+service.imap.numprocesses = {processes}
+service.pop.numprocesses = {processes}
+service.lmtp.numprocesses = {processes}
 service.lmtp.address = "127.0.0.1"
 service.lmtp.port = {lmtp}
 """
@@ -154,11 +154,11 @@ def account(number: int) -> str:
 
 
 @contextmanager
-def ours(directory: Path) -> Iterator[Peer]:
-    """This server, as twistd starts it."""
+def ours(directory: Path, processes: int = 1) -> Iterator[Peer]:
+    """This server, as twistd starts it, with so many processes for each service."""
     imap, lmtp, pop3 = _free_ports()
     configuration = directory / "mailserver.toml"
-    configuration.write_text(_OURS.format(imap=imap, lmtp=lmtp, pop3=pop3))
+    configuration.write_text(_OURS.format(imap=imap, lmtp=lmtp, pop3=pop3, processes=processes))
     accounts = directory / "accounts.csv"
     rows = [f"{account(number)},{PASSWORD}" for number in range(ACCOUNTS)]
     accounts.write_text("\n".join(["name,password", *rows, ""]))

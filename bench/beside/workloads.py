@@ -37,6 +37,8 @@ EIGHT_KIB = (
 Figures = dict[str, float]
 """Name of a row -> its figure, in the row's unit."""
 
+Workload = Callable[[Peer], Figures]
+
 
 def with_attachment(seed: int) -> bytes:
     """A message; every sixth has an attachment of 100 KB in the mean, few of them far more."""
@@ -397,12 +399,15 @@ def growing(peer: Peer) -> Figures:
     return figures
 
 
-WORKLOADS: tuple[Callable[[Peer], Figures], ...] = (
+WORKLOADS: tuple[Workload, ...] = (
     idling, connections, selecting, fetching, searching, changing, delivering, taking, growing,
 )  # fmt: skip
 
 ALONE = (selecting, fetching, searching, changing, taking, growing)
 """Workloads of one client that waits for each answer; see `servers.apart`."""
+
+MANY = (connections, delivering)
+"""Workloads of many clients at once: this server runs them with two processes as well."""
 
 PER_SECOND = ("login", "APPEND", "LMTP 8 KB")
 """What rows begin with whose figure is a rate; memory is in KiB, all else milliseconds."""
