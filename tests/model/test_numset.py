@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailserver.model.numset import STAR, NumSet, SequenceSet
-from tests.timing import cpu_seconds
+from tests.timing import quickest
 
 NUMBERS = st.integers(0, 60)
 SETS = st.frozensets(NUMBERS, max_size=40)
@@ -111,7 +111,7 @@ def test_a_range_over_all_numbers_costs_nothing() -> None:
         assert 2**31 in numbers
         assert len(numbers - NumSet.of([5])) == 2**32 - 2
 
-    assert cpu_seconds(run) < 0.01
+    assert quickest(run) < 0.01
 
 
 def test_many_ranges_cost_linear_time() -> None:
@@ -124,4 +124,4 @@ def test_many_ranges_cost_linear_time() -> None:
         assert evens - odds == evens
         assert (evens | odds).ranges == ((0, 199_999),)
 
-    assert cpu_seconds(run) < 2
+    assert quickest(run) < 2
