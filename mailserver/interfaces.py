@@ -258,7 +258,7 @@ class IMailStore(Interface):
         who: Principal, image: IMailboxImage, uids: Sequence[Uid], limit: int
     ) -> list[tuple[Uid, IContent]]:
         """Open the first messages of `uids`, as many as have up to `limit` octets
-        together that are kept in the database, but at least one if any is left.
+        together and are few enough in files, but at least one if any is left.
 
         The caller asks again from after the last one it got. At most 2,000 UIDs.
         """

@@ -12,6 +12,7 @@ from mailserver.model.flags import Flags
 from mailserver.model.ids import Uid
 from mailserver.model.message import Column, InternalDate
 from mailserver.model.numset import NumSet
+from mailserver.store.reading import FILES
 from tests.contract.rig import MAIL, START, Rig, account, flags_of
 from tests.contract.test_mailboxes import refused
 
@@ -238,6 +239,17 @@ def test_contents_stops_at_its_limit_but_gives_one(rig: Rig) -> None:
     while left := [uid for uid in uids if uid not in taken]:
         taken += ask(left, 10**9)
     assert taken == uids
+
+
+def test_few_files_are_open_at_once(rig: Rig) -> None:
+    """A client that reads slowly keeps them open, and there may be thousands of those."""
+    rig.append(MAIL, *[LARGE] * (FILES + 1), MAIL)
+    image = rig.image()
+    got = rig.run(rig.store.contents(rig.who, image, list(image.uids), 10**9))
+    assert [uid for uid, _ in got] == list(range(1, FILES + 2))
+    for _, content in got:
+        assert content.read(0, 5) in (MAIL[:5], LARGE[:5])
+        content.close()
 
 
 def test_an_import_can_be_repeated(rig: Rig) -> None:

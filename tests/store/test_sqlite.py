@@ -15,11 +15,12 @@ from twisted.trial import unittest
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.store.engine import Transaction
-from mailserver.store.mailstore import open_store
+from mailserver.store.limits import KEPT_INLINE
+from mailserver.store.mailstore import FEW, open_store
 from mailserver.store.sqlite import engine, schema, writers
 from mailserver.store.sqlite.connection import SqliteConnection
 from mailserver.store.sqlite.writers import Job
-from tests.contract.rig import Rig, account, open_sqlite
+from tests.contract.rig import MAIL, Rig, account, open_sqlite
 from tests.store.loop import Loop
 
 
@@ -303,6 +304,42 @@ class ShortWrites(unittest.TestCase):
 
         self.assertEqual(self.write(full_at_first, makes_room=True), "done")
         self.assertEqual(tries, [True, False])
+
+    def test_what_sqlite_gave_up_is_not_tried_again(self) -> None:
+        """R4: the file is opened and checked anew by whoever comes next."""
+        tries: list[None] = []
+
+        def given_up(transaction: Transaction) -> None:
+            tries.append(None)
+            note("gone")(transaction)
+            transaction.connection.run("ROLLBACK")  # as SQLite does it where a disk fails
+            raise MailError(ErrorKind.UNAVAILABLE, "the mail database does not work")
+
+        before = self.engine._handles(self.rig.ann.id).writer
+        with self.assertRaises(MailError):
+            self.write(given_up)
+        self.assertEqual(len(tries), 1)
+        self.write(note("a"))
+        self.assertIsNot(self.engine._handles(self.rig.ann.id).writer, before)
+        self.assertIn("a", self.words())
+        self.assertNotIn("gone", self.words())
+
+    def test_what_may_take_long_is_the_threads(self) -> None:
+        """The reactor adds or changes `FEW` messages at once, and none in a file."""
+        rig = self.rig
+        for octets, where in (
+            ([MAIL] * FEW, "here"),
+            ([MAIL] * (FEW + 1), "thread"),
+            ([MAIL, b"x" * (KEPT_INLINE + 1)], "thread"),
+        ):
+            self.ran.clear()
+            rig.append(*octets)
+            self.assertEqual(self.ran[0], ("BEGIN IMMEDIATE", where))
+        image = rig.image()
+        for last, where in ((FEW, "here"), (FEW + 1, "thread")):
+            self.ran.clear()
+            rig.flag(image, tuple(range(1, last + 1)), f"$W{last}")
+            self.assertEqual(self.ran[0], ("BEGIN IMMEDIATE", where))
 
     def test_an_account_that_was_replaced_is_opened_anew(self) -> None:
         database = self.engine.database(self.rig.ann.id)

@@ -264,8 +264,11 @@ class SqliteEngine:
             job.value = job.operation(transaction)
         except Exception as error:  # noqa: BLE001  raised again, and logged by refused
             answer = refused(error)
-            if not undone(handle, is_alone=True) or is_disk_full(answer):
-                return  # the thread knows what to do about that
+            is_undone = undone(handle, is_alone=True)
+            if is_disk_full(answer):
+                return  # the thread tries again, and knows when to lend the reserve
+            if not is_undone:
+                self._close(handles)  # the next use opens and checks the file anew (R4)
             raise answer from None
         job.begun = transaction
 

@@ -449,3 +449,25 @@ def test_values_of_commands_are_frozen() -> None:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             command.by_uid = True  # type: ignore[union-attr, misc]
         hash(command)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        b"(UID BODY.PEEK[HEADER.FIELDS (DATE FROM)]<0.9>)",
+        b'BODY[HEADER.FIELDS ("Date")]',
+        b"(" + b" ".join(b"BODY[%d]" % n for n in range(1, 60)) + b")",  # longer than is kept
+    ],
+)
+def test_the_same_items_are_read_alike_each_time(items: bytes) -> None:
+    first, second = parse(b"a FETCH 1 " + items), parse(b"a UID FETCH 2:* " + items)
+    assert isinstance(first, c.Fetch) and isinstance(second, c.Fetch)
+    assert first.items == second.items
+    assert (first.by_uid, second.by_uid) == (False, True)
+
+
+def test_a_fault_among_items_tells_its_place_each_time() -> None:
+    for command in (b"a FETCH 1 (UID NOTHING)", b"a FETCH 1:22 (UID NOTHING)"):
+        with pytest.raises(SyntaxFault) as fault:
+            parse(command)
+        assert fault.value.position == command.index(b"NOTHING")
