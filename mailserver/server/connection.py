@@ -113,6 +113,8 @@ class Connection(Protocol):
         client_certificate: the one that the client has shown in the handshake; None
             without TLS, if none was asked for, or if it has none.
         is_open: octets may still be sent and are still looked at.
+        is_full: the transport holds enough; wait with more output, for instance with the
+            next command (T52).
         received, sent: octets so far, TLS not counted.
     """
 
@@ -138,6 +140,7 @@ class Connection(Protocol):
         self.secure = False
         self.client_certificate: ClientCertificate | None = None
         self.is_open = False
+        self.is_full = False
         self.received = 0
         self.sent = 0
         self.clock = clock
@@ -152,7 +155,6 @@ class Connection(Protocol):
         self._channel_bindings: Mapping[bytes, bytes] | None = None
         self._out: list[bytes] = []
         self._out_size = 0
-        self._full = False
         self._taken = 0  # octets, when it was last seen that the client takes some
         self._taken_at = 0.0
         self._room: Deferred[None] | None = None
@@ -205,12 +207,6 @@ class Connection(Protocol):
             self.sent += len(octets)
             self.transport.write(octets)
 
-    @property
-    def is_full(self) -> bool:
-        """The transport holds enough; wait with more output, for instance with the next
-        command (T52)."""
-        return self._full
-
     async def drained(self) -> None:
         """Wait until the transport takes more; returns at once while it does.
 
@@ -219,7 +215,7 @@ class Connection(Protocol):
         """
         if self._lost:
             raise Disconnected
-        if not self._full:
+        if not self.is_full:
             return
         assert self._room is None, "one coroutine at a time writes to a connection"
         self._room = Deferred()
@@ -227,7 +223,7 @@ class Connection(Protocol):
 
     def pauseProducing(self) -> None:
         """Called by the transport when it holds more than 64 KiB."""
-        self._full = True
+        self.is_full = True
         self._taken, self._taken_at = _octets_taken(self.transport), self.clock.seconds()
         self.set_deadline(WRITE, self._write_timeout / LOOKS)
 
@@ -242,7 +238,7 @@ class Connection(Protocol):
 
     def resumeProducing(self) -> None:
         """Called by the transport when all has been taken."""
-        self._full = False
+        self.is_full = False
         self.set_deadline(WRITE, None)
         room, self._room = self._room, None
         if room is not None:

@@ -970,6 +970,16 @@ def test_a_sessions_selection_outlives_a_rename(server: Rig) -> None:
     assert client.command("NOOP") == ["* 1 EXISTS", "* 1 RECENT", ". OK NOOP completed"]
 
 
+def test_selecting_the_same_mailbox_again_loads_nothing(server: Rig) -> None:
+    client = server.client(mailbox="INBOX")
+    image = client.connection.session.selected.image
+    client.command("SELECT INBOX")
+    assert client.connection.session.selected.image is image
+    assert image.users == 1  # the view before has given it back
+    assert client.command("SELECT nowhere")[0].startswith(". NO ")
+    assert image.users == 0
+
+
 # -- news --------------------------------------------------------------------------------
 
 

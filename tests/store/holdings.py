@@ -100,7 +100,7 @@ async def _directory(directory: Directory, accounts: Iterable[Account]) -> Value
         "verifiers": {one.name: (await directory.verifiers(one.id)).argon2id for one in accounts},
         "administrators": {name: await directory.administrators(name) for name in domains},
         "shared": {
-            one.name: [attrs.asdict(ref) for ref in await directory.shared_with([one.name])]
+            one.name: [ref._asdict() for ref in await directory.shared_with([one.name])]
             for one in accounts
         },
     }
@@ -111,7 +111,7 @@ async def _account(store: MailStore, account: Account) -> Values:
     boxes: Values = {}
     roots: Values = {}
     for info in await store.mailboxes(who):
-        box = boxes[info.name] = attrs.asdict(info)
+        box = boxes[info.name] = attrs.asdict(info) | {"ref": info.ref._asdict()}
         del box["name"]
         box["rights"] = sorted(right.value for right in info.rights)
         if info.selectable:

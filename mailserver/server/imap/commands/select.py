@@ -18,9 +18,11 @@ own and does not count."""
 
 
 async def select(session: Session, command: commands.Select) -> Status:
-    """Open a mailbox; the old one is left first, also if this fails (RFC 3501 §6.3.1)."""
-    session.unselect()
-    mailbox, image = await session.store.select(session.who, command.mailbox)
+    """Open a mailbox; the old one is left, also if this fails (RFC 3501 §6.3.1)."""
+    try:
+        mailbox, image = await session.store.select(session.who, command.mailbox)
+    finally:
+        session.unselect()  # only now: nothing is loaded again if it is the same one
     view = session.select(mailbox, image, read_only=command.read_only)
     flags, permanent = view.flag_lines()
     first_unseen = view.first_unseen()
