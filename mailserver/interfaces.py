@@ -212,6 +212,13 @@ class IMailStore(Interface):
             MailError: NONEXISTENT, NO_PERMISSION.
         """
 
+    async def find_target(who: Principal, name: str) -> tuple[MailboxInfo, Sequence[QuotaRoot]]:
+        """`find` with the right to insert, and `quota_roots`, by one look at the database.
+
+        Raises:
+            MailError: NONEXISTENT, NO_PERMISSION (no `i`), CANNOT (bad name).
+        """
+
     async def quota_roots(who: Principal, ref: MailboxRef) -> Sequence[QuotaRoot]:
         """Return the quota roots that the mailbox counts against."""
 

@@ -147,10 +147,7 @@ class MailStore:
 
     async def _named(self, who: Principal, name: str) -> Mailbox:
         name = canonical(name)
-        mailbox = await self._engine.read(who.account, lambda c: by_name(c, name))
-        if mailbox is None:
-            raise no_such_mailbox(name)
-        return mailbox
+        return await self._engine.read(who.account, lambda c: _there(c, name))
 
     async def create(self, who: Principal, name: str, use: SpecialUse | None = None) -> MailboxInfo:
         """Make a mailbox; see `IMailStore.create`."""
@@ -207,6 +204,20 @@ class MailStore:
             )
 
         return await self._engine.read(ref.account, read)
+
+    async def find_target(
+        self, who: Principal, name: str
+    ) -> tuple[MailboxInfo, Sequence[QuotaRoot]]:
+        """Find where messages are to go; see `IMailStore.find_target`."""
+        name = canonical(name)
+
+        def read(connection: Connection) -> tuple[MailboxInfo, Sequence[QuotaRoot]]:
+            mailbox = _there(connection, name)
+            if not mailbox.selectable:
+                raise no_such_mailbox(name)
+            return _info(who.account, mailbox), (quota.root(connection, mailbox.quota_root),)
+
+        return await self._engine.read(who.account, read)
 
     async def quota_roots(self, who: Principal, ref: MailboxRef) -> Sequence[QuotaRoot]:
         """Return the quota roots of a mailbox; see `IMailStore.quota_roots`."""
@@ -585,6 +596,18 @@ class MailStore:
         self._closed.clear()
         await self._texts.stop()
         await self._engine.stop()
+
+
+def _there(connection: Connection, name: str) -> Mailbox:
+    """The row of a mailbox.
+
+    Raises:
+        MailError: NONEXISTENT.
+    """
+    mailbox = by_name(connection, name)
+    if mailbox is None:
+        raise no_such_mailbox(name)
+    return mailbox
 
 
 def _info(account: AccountId, mailbox: Mailbox) -> MailboxInfo:

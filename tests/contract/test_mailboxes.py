@@ -319,3 +319,17 @@ def test_quota_root_and_append_limit(rig: Rig) -> None:
     rig.run(rig.store.set_quota(bob.id, None, 3))
     [root] = rig.run(rig.store.quota_roots(who, ref))
     assert (root.storage_limit, root.message_limit) == (None, 3)
+
+
+def test_where_messages_are_to_go(rig: Rig) -> None:
+    """`find` and `quota_roots` by one look (T25)."""
+    bob = rig.other("bob@example.org", storage_limit=5000, message_limit=7)
+    who = rig.principal(bob)
+    info, roots = rig.run(rig.store.find_target(who, "inbox"))
+    assert info == rig.run(rig.store.find(who, "INBOX"))
+    assert list(roots) == [QuotaRoot("#account", 5000, 0, 7, 0)]
+    refused(rig, ErrorKind.NONEXISTENT, rig.store.find_target(who, "nowhere"))
+    rig.run(rig.store.create(who, "above/below"))
+    rig.run(rig.store.delete(who, "above"))
+    assert not rig.run(rig.store.find(who, "above")).selectable
+    refused(rig, ErrorKind.NONEXISTENT, rig.store.find_target(who, "above"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.acl import Right
 from mailserver.model.changes import Copied
 from mailserver.model.mailbox import MailboxInfo
 from mailserver.model.numset import NumSet, SequenceSet
+from mailserver.model.quota import QuotaRoot
 from mailserver.server.imap.session import Session
 from mailserver.wire.imap.responses import AppendUid, CopyUid
 
@@ -16,8 +17,8 @@ FOREIGN = "~"
 """First character of the names of other users' mailboxes: nobody can create those."""
 
 
-async def find_target(session: Session, name: str) -> MailboxInfo:
-    """Find the mailbox that messages are to go to.
+async def find_target(session: Session, name: str) -> tuple[MailboxInfo, Sequence[QuotaRoot]]:
+    """Find the mailbox that messages are to go to, and the quota roots they count against.
 
     Raises:
         MailError: TRY_CREATE where it is missing, or only a level of hierarchy, and
@@ -25,10 +26,7 @@ async def find_target(session: Session, name: str) -> MailboxInfo:
             NONEXISTENT.
     """
     try:
-        target = await session.store.find(session.who, name, Right.INSERT)
-        if not target.selectable:
-            raise MailError(ErrorKind.NONEXISTENT, "no such mailbox", subject=name)
-        return target
+        return await session.store.find_target(session.who, name)
     except MailError as error:
         if error.kind is ErrorKind.NONEXISTENT and not name.startswith(FOREIGN):
             raise MailError(ErrorKind.TRY_CREATE, error.text, subject=name) from error

@@ -23,9 +23,8 @@ async def append(session: Session, command: Append) -> Status:
     over the quota or of no octets is refused when it is announced, and with it all others:
     a client need not send 50 MB to be told so.
     """
-    target = await find_target(session, command.mailbox)
+    target, roots = await find_target(session, command.mailbox)
     limit = session.store.max_message_size
-    roots = await session.store.quota_roots(session.who, target.ref)
     taken: list[tuple[ISpooled, Flags, InternalDate]] = []
     try:
         message: AppendMessage | None = command.first

@@ -15,7 +15,7 @@ async def copy(session: Session, command: Copy) -> Status | None:
     """Copy the messages that are there, all or none of them (T26)."""
     view = session.selected
     uids = view.resolve(command.numbers, by_uid=command.by_uid)
-    target = await find_target(session, command.mailbox)
+    target, _ = await find_target(session, command.mailbox)
     if not view.spans(uids):
         return None  # T14
     copied = await session.store.copy(session.who, view.image, uids, target.ref)

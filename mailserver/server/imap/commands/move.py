@@ -18,7 +18,7 @@ async def move(session: Session, command: Move) -> Status | None:
     """
     view = session.writable()
     uids = view.resolve(command.numbers, by_uid=command.by_uid)
-    target = await find_target(session, command.mailbox)
+    target, _ = await find_target(session, command.mailbox)
     if not view.spans(uids):
         return None  # T14
     copied = await session.store.move(session.who, view.image, uids, target.ref)
