@@ -10,57 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from mailserver.cli.main import main
-from tests.service.process import MAILCTL, PASSWORD, Process, run, write_config
-from tests.service.test_start import TWISTD
+from tests.cli.site import Site, ask
+from tests.service.process import HOST, PASSWORD, write_config
 
-HOST = "127.0.0.1"
 REFUSED = "127.0.0.9"
-
-
-class Site:
-    """A running server and its command."""
-
-    def __init__(self, folder: Path) -> None:
-        self.config = write_config(
-            folder,
-            service__pop__domainnotallowed=f'"pop: {REFUSED} $ pop: joe@example.org@ALL"',
-            service__lmtp__domainallowed='"ALL: ALL EXCEPT 127.0.0.9"',
-            log__format='"json"',
-            log__modules='["imap=trace", "auth=debug"]',
-        )
-        names = "".join(f"{name}@example.org,{PASSWORD}\n" for name in ("pat", "joe", "eve"))
-        self.mailctl("account", "import", "-", text=f"name,password\n{names}")
-        self.process = Process.start(*TWISTD, str(self.config))
-
-    def mailctl(self, *arguments: str, text: str = "", code: int = 0) -> str:
-        done = run(MAILCTL, "-c", str(self.config), *arguments, text=text)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout or done.stderr
-
-    def ask(self, *arguments: str, code: int = 0) -> str:
-        """The same without a process of its own, for commands that need no reactor."""
-        done = CliRunner().invoke(main, ["-c", str(self.config), *arguments])
-        assert done.exit_code == code, done.output
-        return done.output
-
-    def connect(self, service: str, address: str = HOST) -> socket.socket:
-        client = socket.create_connection((HOST, self.process.ports[service]), 10, (address, 0))
-        client.settimeout(10)
-        return client
-
-    def log_in(self, name: str) -> imaplib.IMAP4:
-        client = imaplib.IMAP4(HOST, self.process.ports["imap"], timeout=10)
-        client.login(f"{name}@example.org", PASSWORD)
-        client.select()
-        return client
+NAMES = PAT, JOE, EVE = "pat@example.org", "joe@example.org", "eve@example.org"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    made = Site(tmp_path_factory.mktemp("site"))
+    made = Site(
+        tmp_path_factory.mktemp("site"),
+        *NAMES,
+        service__pop__domainnotallowed=f'"pop: {REFUSED} $ pop: joe@example.org@ALL"',
+        service__lmtp__domainallowed='"ALL: ALL EXCEPT 127.0.0.9"',
+        log__format='"json"',
+        log__modules='["imap=trace", "auth=debug"]',
+    )
     yield made
     assert made.process.stop() in (0, -signal.SIGTERM)
     assert not list(made.config.parent.glob("data/*.socket"))
@@ -81,7 +48,7 @@ def read_all(client: socket.socket) -> str:
 
 def test_who_and_kick(site: Site) -> None:
     """CGP-10: sessions by number, account and address, with where they stand."""
-    pat, joe, second = site.log_in("pat"), site.log_in("joe"), site.log_in("joe")
+    pat, joe, second = site.log_in(PAT), site.log_in(JOE), site.log_in(JOE)
     pop = site.connect("pop3", "127.0.0.5")
     assert pop.recv(1000).startswith(b"+OK ")
     told = json.loads(site.ask("who", "--json"))
@@ -106,16 +73,16 @@ def test_who_and_kick(site: Site) -> None:
 
 
 def test_a_changed_account_ends_its_sessions_and_no_others(site: Site) -> None:
-    pat = site.log_in("pat")
-    eve = site.log_in("eve")
+    pat = site.log_in(PAT)
+    eve = site.log_in(EVE)
     change = ("account", "passwd", "eve@example.org", "--password-file", "-")
     site.mailctl(*change, text=f"{PASSWORD}\n")
     assert last_words(eve) == "* BYE the password of this account has been changed\r\n"
-    eve = site.log_in("eve")
+    eve = site.log_in(EVE)
     site.mailctl("account", "set", "eve@example.org", "--status", "inactive")
     assert last_words(eve) == "* BYE this account has been disabled\r\n"
     site.mailctl("account", "set", "eve@example.org", "--status", "active")
-    eve = site.log_in("eve")
+    eve = site.log_in(EVE)
     site.mailctl("account", "delete", "eve@example.org", "--yes")
     assert last_words(eve) == "* BYE this account has been deleted\r\n"
     assert pat.noop()[0] == "OK"
@@ -162,7 +129,7 @@ def test_explain(site: Site) -> None:
 
 def test_every_line_of_the_log_is_an_object(site: Site) -> None:
     """CGP-1: with the session's number in every line of a session."""
-    client = site.log_in("joe")
+    client = site.log_in(JOE)
     [row] = [one for one in json.loads(site.ask("who", "--json")) if one["account"]]
     client.logout()
     site.process.wait_for(f'"session": "{row["session"]}", "text": "closed"')
@@ -178,7 +145,4 @@ def test_every_line_of_the_log_is_an_object(site: Site) -> None:
 
 
 def test_without_a_server(tmp_path: Path) -> None:
-    config = write_config(tmp_path)
-    done = CliRunner().invoke(main, ["-c", str(config), "who"])
-    assert done.exit_code == 75
-    assert "no server runs on" in done.output
+    assert "no server runs on" in ask(write_config(tmp_path), "who", code=75)

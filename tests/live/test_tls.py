@@ -26,13 +26,12 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.live.server import free_port_base
 from tests.requires import require_program
 from tests.service.handshake import Authority, pem, private_pem, write
-from tests.service.process import BIN, PASSWORD, Process, add_account, write_config
+from tests.service.process import PASSWORD, TWISTD, Process, add_account, write_config
 
 DIRECT = "127.0.0.1"
 BEHIND_PROXY = "127.0.0.2"  # the same ports, where only the proxy connects
 CLIENT = "127.0.0.9"
 NAME = "pat@example.org"
-TWISTD = (str(BIN / "twistd"), "--nodaemon", "--pidfile=", "mailserver", "--config")
 PORTS = {"imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "lmtp": 24, "lmtps": 25}
 
 

@@ -14,6 +14,8 @@ import attrs
 
 BIN = Path(sys.executable).parent
 MAILCTL = str(BIN / "mailctl")
+TWISTD = (str(BIN / "twistd"), "--nodaemon", "--pidfile=", "mailserver", "--config")
+HOST = "127.0.0.1"
 PASSWORD = "canary-4711"
 START_SECONDS = 30.0
 

@@ -18,12 +18,20 @@ from pathlib import Path
 import pytest
 
 from mailserver.service.tls import SelfSigned, ensure_self_signed
-from tests.service.process import BIN, MAILCTL, PASSWORD, Process, add_account, run, write_config
+from tests.service.process import (
+    BIN,
+    HOST,
+    MAILCTL,
+    PASSWORD,
+    TWISTD,
+    Process,
+    add_account,
+    run,
+    write_config,
+)
 
-HOST = "127.0.0.1"
 NAME = "pat@example.org"
 MESSAGE = b"From: s@example.org\r\nSubject: canary-0815\r\n\r\nhi\r\n"
-TWISTD = (str(BIN / "twistd"), "--nodaemon", "--pidfile=", "mailserver", "--config")
 TWIST = (sys.executable, "-m", "twisted", "mailserver", "--config")
 
 Start = Callable[..., Process]

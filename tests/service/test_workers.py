@@ -24,8 +24,7 @@ from mailserver.service.control import ask
 from mailserver.service.parts import connections, processes
 from mailserver.service.tls import ensure_self_signed
 from mailserver.service.wiring import Server
-from tests.service.process import MAILCTL, PASSWORD, Process, run, write_config
-from tests.service.test_start import HOST, TWISTD
+from tests.service.process import HOST, MAILCTL, PASSWORD, TWISTD, Process, run, write_config
 
 NAMES = ("ann@example.org", "bob@example.org", "col@example.org", "dee@example.org")
 ANYBODY = ssl.create_default_context()

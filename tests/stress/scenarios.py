@@ -15,8 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from tests.service.process import PASSWORD, Process
-from tests.service.test_start import TWISTD
+from tests.service.process import PASSWORD, TWISTD, Process
 from tests.stress.site import ACCOUNTS, Client, Site, addresses, p99
 
 Figures = dict[str, object]

@@ -16,8 +16,7 @@ from typing import Any
 import attrs
 
 from mailserver.service.tls import ensure_self_signed
-from tests.service.process import MAILCTL, PASSWORD, Process, run, write_config
-from tests.service.test_start import TWISTD
+from tests.service.process import MAILCTL, PASSWORD, TWISTD, Process, run, write_config
 
 HOST = "127.0.0.1"
 ACCOUNTS = ("ann@example.org", "bob@example.org")
