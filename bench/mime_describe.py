@@ -9,8 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from mailserver.mime import content
 from mailserver.mime import describe as describing
-from mailserver.mime import structure
 from mailserver.mime.describe import describe, prefixed
 from mailserver.mime.newlines import normalised
 from mailserver.mime.sections import SectionIndex, SectionKind, select_fields
@@ -36,7 +36,7 @@ def per_call(function: Callable[[], object], calls: int) -> float:
 def forget() -> None:
     """Drop what is remembered of other messages: address lists and headers of parts."""
     describing._remembered_list.cache_clear()
-    structure._remembered_header.cache_clear()
+    content._remembered_content.cache_clear()
 
 
 def main() -> None:

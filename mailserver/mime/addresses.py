@@ -40,11 +40,11 @@ def address_values(message: Part) -> dict[bytes, bytes]:
     a filter and a reader then see the same senders.
     """
     values: dict[bytes, bytes] = {}
-    for field in message.header:
-        if field.name in ADDRESS_FIELDS:
-            earlier = values.get(field.name)
-            value = unfold(field.value)
-            values[field.name] = b"%b, %b" % (earlier, value) if earlier else value
+    for name, raw, _start in message.header:
+        if name in ADDRESS_FIELDS:
+            earlier = values.get(name)
+            value = unfold(raw)
+            values[name] = b"%b, %b" % (earlier, value) if earlier else value
     return values
 
 

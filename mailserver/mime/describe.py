@@ -1,19 +1,11 @@
 """A message's octets to its `Description`: computed once, at delivery.
 
 ENVELOPE, BODY and BODYSTRUCTURE are made as the octets that IMAP sends (RFC 3501 §7.4.2,
-RFC 9051 §7.5.2), so that FETCH only joins them. They are 7-bit and on one line, every
-string is a quoted string, so they fit every session, whatever it has enabled:
-
-    NUL                     left out
-    line ends               one space, with the blanks around them
-    octets above 127        UTF-8 encoded words (RFC 2047), also in parameters and addresses,
-                            where RFC 2047 §5 does not foresee them: clients decode them there
-                            too, and no other 7-bit form keeps the name
+RFC 9051 §7.5.2), so that FETCH only joins them; `strings` says how.
 """
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,18 +14,16 @@ from attrs import evolve
 from mailserver.errors import ErrorKind, MailError
 from mailserver.mime.addresses import MAX_ADDRESSES, address_values
 from mailserver.mime.buffers import Buffer, Octets, buffer_of
+from mailserver.mime.content import Kind
 from mailserver.mime.headers import (
+    MAX_FIELDS,
     MISSING_DOMAIN,
     MISSING_MAILBOX,
     Address,
-    Parameters,
     parse_addresses,
     parse_date,
     parse_message_ids,
-    parse_parameters,
     split_fields,
-    unfold,
-    without_comments,
 )
 from mailserver.mime.sections import (
     pack_fields,
@@ -41,21 +31,15 @@ from mailserver.mime.sections import (
     prefix_header_index,
     shift_sections,
 )
-from mailserver.mime.structure import MAX_FIELDS, MAX_HEADER, Kind, Part, header_end, parse
+from mailserver.mime.strings import MAX_VALUE, NIL, nstring, raw_field, text_field
+from mailserver.mime.structure import Part, parse
 from mailserver.mime.subjects import base_subject, casemap
 from mailserver.mime.text import file_name, preview
-from mailserver.mime.words import decode_words, encode_words
+from mailserver.mime.words import decode_words
 from mailserver.model.message import Description
 
 FORMAT = 2
 """Layout of the packed members; raised when it or what is put into them changes."""
-
-MAX_VALUE = 64 << 10
-"""Octets of a value that is shown as one string (a subject, a date, a description); the
-whole can be fetched with the header."""
-
-MAX_LANGUAGES = 20
-"""Tags of one Content-Language."""
 
 MAX_SORT_KEY = 1000
 """Characters kept of a sort key."""
@@ -78,7 +62,6 @@ def describe(octets: Octets) -> Description:
     parts = parse(buffer)
     message = parts[0]
     body, body_structure = _structures(buffer, parts)
-    fields_end = header_end(buffer, 0, message.body)[0]
     sent = parse_date(message.fields.get(b"date", b""))
     addresses = _addresses(message)
     sender = addresses.get(b"from", _NOBODY)
@@ -93,7 +76,7 @@ def describe(octets: Octets) -> Description:
         body=body,
         body_structure=body_structure,
         sections=pack_sections(parts),
-        header_index=pack_fields(message.header, buffer[: min(fields_end, MAX_HEADER)], fields_end),
+        header_index=pack_fields(message.header, message.fields_end),
         sent_seconds=sent.seconds if sent else None,
         sent_day=sent.day if sent else None,
         base_subject=_sort_key(base_subject(decode_words(subject))),
@@ -132,13 +115,13 @@ def prefixed(description: Description, prefix: bytes) -> Description:
         return description
     fields = split_fields(prefix, MAX_FIELDS)
     lines_end = prefix.count(b"\r\n") == prefix.count(b"\n") and prefix.endswith(b"\r\n")
-    if not lines_end or any(not field.name for field in fields):
+    if not lines_end or any(not name for name, _value, _start in fields):
         raise MailError(ErrorKind.INVALID, "Only whole header fields can precede a message.")
-    for field in fields:
-        if field.name in _DESCRIBED or field.name.startswith(b"content-"):
+    for name, _value, _start in fields:
+        if name in _DESCRIBED or name.startswith(b"content-"):
             raise MailError(
                 ErrorKind.INVALID,
-                f"The field {field.name.decode('ascii')} cannot be added to a message.",
+                f"The field {name.decode('ascii')} cannot be added to a message.",
             )
     return evolve(
         description,
@@ -147,28 +130,6 @@ def prefixed(description: Description, prefix: bytes) -> Description:
         sections=shift_sections(description.sections, len(prefix)),
         header_index=prefix_header_index(fields, len(prefix), description.header_index),
     )
-
-
-# --- strings ------------------------------------------------------------------------
-
-_PLAIN = re.compile(rb"[ !#-\[\]-~]*+\Z")
-_NIL = b"NIL"
-
-
-def _quoted(value: bytes) -> bytes:
-    """`value` as a quoted string, cleaned as the module's docstring says."""
-    if _PLAIN.match(value) is None:
-        value = encode_words(unfold(value)).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    return b'"%b"' % value
-
-
-def _nstring(value: bytes | None) -> bytes:
-    return _NIL if value is None else _quoted(value)
-
-
-def _text_field(value: bytes | None) -> bytes:
-    """A field's value on one line, runs of blanks made one; NIL if the field is not there."""
-    return _NIL if value is None else _quoted(b" ".join(unfold(value[:MAX_VALUE]).split()))
 
 
 # --- envelope -----------------------------------------------------------------------
@@ -187,7 +148,7 @@ class _AddressList(NamedTuple):
     display_key: str
 
 
-_NOBODY = _AddressList(_NIL, "", "")
+_NOBODY = _AddressList(NIL, "", "")
 
 
 def _address_list(value: bytes) -> _AddressList:
@@ -195,7 +156,7 @@ def _address_list(value: bytes) -> _AddressList:
     if not members:
         return _NOBODY
     rendered = [
-        b"(%b %b %b %b)" % (_nstring(m[0]), _nstring(m[1]), _nstring(m[2]), _nstring(m[3]))
+        b"(%b %b %b %b)" % (nstring(m[0]), nstring(m[1]), nstring(m[2]), nstring(m[3]))
         for m in members
     ]
     first = members[0]
@@ -226,23 +187,18 @@ def _envelope(message: Part, addresses: dict[bytes, _AddressList]) -> bytes:
     reply_to = rendered(b"reply-to")
     return b"(%b)" % b" ".join(
         (
-            _raw_field(fields.get(b"date")),
-            _text_field(fields.get(b"subject")),
+            raw_field(fields.get(b"date")),
+            text_field(fields.get(b"subject")),
             sender_default,
-            sender_default if sender == _NIL else sender,
-            sender_default if reply_to == _NIL else reply_to,
+            sender_default if sender == NIL else sender,
+            sender_default if reply_to == NIL else reply_to,
             rendered(b"to"),
             rendered(b"cc"),
             rendered(b"bcc"),
-            _raw_field(fields.get(b"in-reply-to")),
-            _raw_field(fields.get(b"message-id")),
+            raw_field(fields.get(b"in-reply-to")),
+            raw_field(fields.get(b"message-id")),
         )
     )
-
-
-def _raw_field(value: bytes | None) -> bytes:
-    """A field's value on one line, its blanks kept; NIL if the field is not there."""
-    return _NIL if value is None else _quoted(unfold(value[:MAX_VALUE]))
 
 
 # --- body structure -----------------------------------------------------------------
@@ -260,7 +216,7 @@ def _structures(buffer: Buffer, parts: list[Part]) -> tuple[bytes, bytes]:
     for index in range(len(parts) - 1, -1, -1):
         part = parts[index]
         inner = inside.pop(index, [])
-        if part.kind is Kind.MULTIPART:
+        if part.content.kind is Kind.MULTIPART:
             rendered = _multipart(part, inner)
         else:
             rendered = _single(part, lines[index], parts[index + 1] if inner else None, inner)
@@ -269,30 +225,17 @@ def _structures(buffer: Buffer, parts: list[Part]) -> tuple[bytes, bytes]:
 
 
 def _multipart(part: Part, inner: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-    subtype = _quoted(part.type.subtype)
+    subtype, extension = part.content.shown
     bodies = b"".join([body for body, _structure in reversed(inner)])
     structures = b"".join([structure for _body, structure in reversed(inner)])
-    return (
-        b"(%b %b)" % (bodies, subtype),
-        b"(%b %b %b %b)" % (structures, subtype, _parameters(part.type.parameters), _tail(part)),
-    )
+    return b"(%b %b)" % (bodies, subtype), b"(%b %b %b)" % (structures, subtype, extension)
 
 
 def _single(
     part: Part, lines: int, embedded: Part | None, inner: list[tuple[bytes, bytes]]
 ) -> tuple[bytes, bytes]:
-    fields = part.fields
-    encoding = unfold(without_comments(fields.get(b"content-transfer-encoding", b"")))
-    basic = b"%b %b %b %b %b %b %d" % (
-        _quoted(part.type.kind),
-        _quoted(part.type.subtype),
-        _parameters(part.type.parameters),
-        _text_field(fields.get(b"content-id")),
-        _raw_field(fields.get(b"content-description")),
-        _quoted(encoding or b"7bit"),
-        part.end - part.body,
-    )
-    extension = b"%b %b" % (_text_field(fields.get(b"content-md5")), _tail(part))
+    basic, extension = part.content.shown
+    basic = b"%b %d" % (basic, part.end - part.body)
     if embedded is not None:
         envelope = _envelope(embedded, _addresses(embedded))
         ((body, structure),) = inner
@@ -300,7 +243,7 @@ def _single(
             b"(%b %b %b %d)" % (basic, envelope, body, lines),
             b"(%b %b %b %d %b)" % (basic, envelope, structure, lines, extension),
         )
-    if part.is_text:
+    if part.content.is_text:
         basic = b"%b %d" % (basic, lines)
     return b"(%b)" % basic, b"(%b %b)" % (basic, extension)
 
@@ -314,7 +257,7 @@ def _line_counts(buffer: Buffer, parts: list[Part]) -> list[int]:
     counted = [False] * len(parts)
     for index, part in enumerate(parts):
         inside = part.parent >= 0 and (part.is_message or counted[part.parent])
-        counted[index] = inside or part.is_text or part.kind is Kind.MESSAGE
+        counted[index] = inside or part.content.is_text or part.content.kind is Kind.MESSAGE
     uncounted = [part.end for part in parts]  # what lies before it is still to be counted
     for index in range(len(parts) - 1, -1, -1):
         part = parts[index]
@@ -330,30 +273,6 @@ def _line_counts(buffer: Buffer, parts: list[Part]) -> list[int]:
             )
             uncounted[outer] = part.start
     return counts
-
-
-def _parameters(parameters: Parameters) -> bytes:
-    """NIL or a list, never an empty one (T30)."""
-    if not parameters:
-        return _NIL
-    return b"(%b)" % b" ".join(
-        [b"%b %b" % (_quoted(name), _quoted(value)) for name, value in parameters]
-    )
-
-
-def _tail(part: Part) -> bytes:
-    """Disposition, language and location."""
-    fields = part.fields
-    disposition = language = _NIL
-    if (value := fields.get(b"content-disposition")) is not None:
-        parsed = parse_parameters(value)
-        if parsed.kind:
-            disposition = b"(%b %b)" % (_quoted(parsed.kind), _parameters(parsed.parameters))
-    if (value := fields.get(b"content-language")) is not None:
-        tags = [tag.strip(b" \t") for tag in without_comments(unfold(value)).split(b",")]
-        listed = b" ".join([_quoted(tag) for tag in tags[:MAX_LANGUAGES] if tag])
-        language = b"(%b)" % listed if listed else _NIL
-    return b"%b %b %b" % (disposition, language, _text_field(fields.get(b"content-location")))
 
 
 # --- sort keys and what else a list shows ---------------------------------------------
@@ -403,16 +322,13 @@ _UNSEEN_TYPES = frozenset(
 
 def _is_attachment(parts: list[Part], part: Part) -> bool:
     """Whether a person would call this part an attachment."""
-    if part.kind is Kind.MULTIPART:
+    content = part.content
+    if content.kind is Kind.MULTIPART or (content.major, content.minor) in _UNSEEN_TYPES:
         return False
-    kind, subtype = part.type.kind.lower(), part.type.subtype.lower()
-    if (kind, subtype) in _UNSEEN_TYPES:
-        return False
-    disposition = part.disposition
-    if disposition is not None and disposition.kind == b"attachment":
+    if content.is_attached:
         return True
-    if kind == b"text":
-        return bool(file_name(part)) and subtype != b"calendar"
+    if content.is_text:
+        return bool(file_name(part)) and content.minor != b"calendar"
     return not _is_shown_inside(parts, part)
 
 
@@ -420,9 +336,9 @@ def _is_shown_inside(parts: list[Part], part: Part) -> bool:
     """An image of an HTML text, the original in a report, a message of a digest, a cipher."""
     if part.parent < 0:
         return False
-    around = parts[part.parent].type.subtype.lower()
+    around = parts[part.parent].content.minor
     return around in (b"report", b"digest", b"encrypted") or (
-        around == b"related" and b"content-id" in part.fields
+        around == b"related" and b"content-id" in part.content.fields
     )
 
 
@@ -434,8 +350,7 @@ def _is_media(parts: list[Part]) -> bool:
     octets = sum(
         part.end - part.body
         for part in parts
-        if part.type.kind.lower() in (b"image", b"audio", b"video")
-        and part.kind is Kind.LEAF
+        if part.content.major in (b"image", b"audio", b"video")
         and not _is_shown_inside(parts, part)
     )
     return octets * 2 > parts[0].end - parts[0].body

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import date
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,22 +20,16 @@ from typing import NamedTuple
 # A line that is no field is matched too, with its continuations and without a name
 # (RFC 7103 §7.2), so that consecutive matches tile the header.
 _FIELD = re.compile(
-    rb"(?:([!-9;-~]++)[ \t]*+:)?+([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?+",
+    rb"(?!\Z)(?:([!-9;-~]++)[ \t]*+:)?+([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?+",
 )
 
 
-class Field(NamedTuple):
-    """One header field; a line that is no field has the empty name.
+MAX_FIELDS = 10_000
+"""Fields of one header that are read."""
 
-    Attributes:
-        name: lower case.
-        value: raw, with its folding, without the final line end.
-        start: its offset in the header.
-    """
-
-    name: bytes
-    value: bytes
-    start: int
+Field = tuple[bytes, bytes, int]
+"""One header field: its name in lower case, empty for a line that is no field; its value, raw,
+with its folding; its offset in the header."""
 
 
 def split_fields(header: bytes, limit: int) -> list[Field]:
@@ -43,9 +38,8 @@ def split_fields(header: bytes, limit: int) -> list[Field]:
     Each field reaches to the start of the next, the last to the end of the header.
     """
     return [
-        Field((found[1] or b"").lower(), found[2], found.start())
+        ((found[1] or b"").lower(), found[2], found.start())
         for found in islice(_FIELD.finditer(header), limit)
-        if found.end() > found.start()
     ]
 
 
@@ -54,9 +48,10 @@ def unfold(value: bytes) -> bytes:
 
     A fold becomes one space, with the blanks that stood around it.
     """
-    if b"\n" in value or b"\r" in value or b"\0" in value:
-        value = _FOLD.sub(b" ", value.replace(b"\0", b""))
-    return value.strip(b" \t")
+    value = value.replace(b"\0", b"").strip(b" \t\r\n")
+    if b"\n" in value or b"\r" in value:
+        value = _FOLD.sub(b" ", value)
+    return value
 
 
 _FOLD = re.compile(rb"(?<![ \t\r\n])[ \t]*+[\r\n][ \t\r\n]*+")
@@ -401,8 +396,6 @@ _ZONES = {
     b"eet": 120, b"eest": 180, b"msk": 180, b"jst": 540, b"kst": 540, b"hkt": 480,
 }  # fmt: skip
 _EPOCH_DAY = 719163
-_DAYS_BEFORE = (0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
-_DAYS_IN = (0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def parse_date(value: bytes) -> SentDate | None:
@@ -426,11 +419,12 @@ def parse_date(value: bytes) -> SentDate | None:
     ordinal = _ordinal(year, _MONTHS.get(month.lower(), 0), int(day))
     if ordinal is None:
         return None
-    seconds = (ordinal - _EPOCH_DAY) * 86400
-    if hour is not None and int(hour) < 24 and int(minute) < 60 and int(second or 0) <= 60:
-        seconds += int(hour) * 3600 + int(minute) * 60 + int(second or 0)
-        seconds -= _zone_minutes(zone) * 60
-    return SentDate(seconds, ordinal)
+    at = 0
+    if hour is not None:
+        hours, minutes, seconds = int(hour), int(minute), int(second or 0)
+        if hours < 24 and minutes < 60 and seconds <= 60:
+            at = (hours * 60 + minutes - _zone_minutes(zone)) * 60 + seconds
+    return SentDate((ordinal - _EPOCH_DAY) * 86400 + at, ordinal)
 
 
 def _zone_minutes(zone: bytes | None) -> int:
@@ -451,14 +445,10 @@ def _ordinal(year_digits: bytes, month: int, day: int) -> int | None:
         year += 2000 if year < 50 else 1900
     elif len(year_digits) == 3:
         year += 1900
-    if not month or year < 1:
+    try:
+        return date(year, month, day).toordinal()
+    except ValueError:
         return None
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    if not 1 <= day <= _DAYS_IN[month] + (leap and month == 2):
-        return None
-    before = year - 1
-    ordinal = before * 365 + before // 4 - before // 100 + before // 400
-    return ordinal + _DAYS_BEFORE[month] + (leap and month > 2) + day
 
 
 # --- message ids --------------------------------------------------------------------
@@ -477,11 +467,11 @@ def parse_message_ids(value: bytes) -> tuple[str, ...]:
     found = _MESSAGE_ID.findall(value)
     if len(found) > MAX_REFERENCES:
         found = found[:1] + found[1 - MAX_REFERENCES :]
-    return tuple([_normal_id(each) for each in found if each.strip()])
+    plain = [b"".join(each.split()) for each in found]
+    return tuple([_normal_id(each) for each in plain if each])
 
 
 def _normal_id(octets: bytes) -> str:
-    octets = b"".join(octets.split())
     if octets[:1] == b'"':
         local, quote, domain = octets[1:].rpartition(b'"@')
         if quote:

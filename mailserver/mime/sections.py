@@ -22,9 +22,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mailserver.errors import ErrorKind, MailError
+from mailserver.mime.content import Kind
 from mailserver.mime.decode import Encoding
-from mailserver.mime.headers import Field, split_fields
-from mailserver.mime.structure import MAX_FIELDS, MAX_HEADER, Kind, Part, header_end
+from mailserver.mime.headers import MAX_FIELDS, Field, split_fields
+from mailserver.mime.structure import MAX_HEADER, Part, header_end
 
 _ROW = struct.Struct("<IIIHBB")
 _U32 = struct.Struct("<I")
@@ -173,10 +174,13 @@ def pack_sections(parts: list[Part]) -> bytes:
         raise MailError(ErrorKind.TOO_BIG, "The message is larger than 4 GiB.")
     base = parts[0].body
     rows = [
-        (p.start - base, p.body - base, p.end - base, p.after, p.kind, p.encoding) for p in parts
-    ]
-    rows[0] = (0, *rows[0][1:])
-    return _U32.pack(base) + b"".join([_ROW.pack(*row) for row in rows])
+        _ROW.pack(
+            max(p.start - base, 0), p.body - base, p.end - base,
+            p.after, p.content.kind, p.content.encoding,
+        )
+        for p in parts
+    ]  # fmt: skip
+    return _U32.pack(base) + b"".join(rows)
 
 
 def shift_sections(sections: bytes, octets: int) -> bytes:
@@ -192,22 +196,21 @@ _CONTINUATION = b" "
 would continue that one. Other lines that are no fields have an empty name."""
 
 
-def pack_fields(fields: list[Field], header: bytes, fields_end: int) -> bytes:
+def pack_fields(fields: list[Field], fields_end: int) -> bytes:
     """The packed index of a header.
 
     Args:
-        fields: of `split_fields(header, MAX_FIELDS)`.
-        header: the octets that were read, at most `MAX_HEADER`, without the empty line.
+        fields: of `split_fields(header, MAX_FIELDS)`, of its first `MAX_HEADER` octets.
         fields_end: offset behind all fields, where the empty line begins.
     """
-    starts = [field.start for field in fields]
-    names = [field.name for field in fields]
+    names = [name for name, _value, _start in fields]
+    starts = [start for _name, _value, start in fields]
     covered = fields_end
-    if names and (len(header) < fields_end or len(names) == MAX_FIELDS):
+    if names and (fields_end > MAX_HEADER or len(names) == MAX_FIELDS):
         # The last one may be cut short; it and what follows is not told apart.
         covered = starts.pop()
         names.pop()
-    if names and header[:1] in (b" ", b"\t"):
+    if names and not names[0] and fields[0][1][:1] in (b" ", b"\t"):
         names[0] = _CONTINUATION
     return _packed(names, [*starts, covered, fields_end])
 
@@ -227,7 +230,7 @@ def index_header(header: bytes) -> bytes:
     """The packed index of any header, for `select_fields`; for those of embedded messages."""
     fields_end, _body = header_end(header, 0, len(header))
     read = header[: min(fields_end, MAX_HEADER)]
-    return pack_fields(split_fields(read, MAX_FIELDS), read, fields_end)
+    return pack_fields(split_fields(read, MAX_FIELDS), fields_end)
 
 
 def select_fields(header: bytes, index: bytes, names: frozenset[bytes], negate: bool) -> bytes:
@@ -271,5 +274,6 @@ def prefix_header_index(fields: list[Field], octets: int, index: bytes) -> bytes
     if names and names[0] == _CONTINUATION:
         names, shifted = names[1:], shifted[1:]
     return _packed(
-        [field.name for field in fields] + names, [field.start for field in fields] + shifted
+        [name for name, _value, _start in fields] + names,
+        [start for _name, _value, start in fields] + shifted,
     )

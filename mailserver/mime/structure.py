@@ -12,20 +12,10 @@ What lies beyond the limits below is not taken apart: it stays part of what it i
 from __future__ import annotations
 
 import re
-from enum import IntEnum
-from functools import lru_cache
-from typing import NamedTuple
 
 from mailserver.mime.buffers import Buffer
-from mailserver.mime.decode import Encoding, encoding_of
-from mailserver.mime.headers import (
-    Field,
-    Valued,
-    parse_parameters,
-    split_fields,
-    unfold,
-    without_comments,
-)
+from mailserver.mime.content import OCTETS, TEXT, Content, Kind, content_of
+from mailserver.mime.headers import MAX_FIELDS, Field, split_fields
 
 MAX_DEPTH = 100
 """Multiparts and messages inside one another; what is deeper is described as octets."""
@@ -40,12 +30,6 @@ for envelope and structure."""
 MAX_HEADERS = 4 << 20
 """Octets of all headers of a message that are read; parts behind it are octets."""
 
-MAX_FIELDS = 10_000
-"""Fields of one header that are read."""
-
-MAX_REMEMBERED = 300
-"""Octets of a part's header that is remembered for the next message."""
-
 MAX_BOUNDARY = 250
 """Octets; RFC 2046 §5.1.1 allows 70, senders go beyond it."""
 
@@ -56,32 +40,17 @@ MAX_PADDING = 100
 MAX_LOOKALIKES = 100_000
 """Lines that begin like a delimiter and are none; behind so many no more are looked for."""
 
-
 MAX_SEARCHED = 64 << 20
 """Octets, beside twice the message's own, that are searched for delimiters: an inner
 multipart is searched again, so many large ones inside one another would cost seconds. What
 is not searched any more is described as octets."""
 
 
-class Kind(IntEnum):
-    """What a part holds; the number is what is kept in packed section offsets."""
-
-    LEAF = 0
-    MULTIPART = 1
-    MESSAGE = 2  # exactly one child follows: the embedded message
-
-
-# RFC 3501 §7.4.2 knows rfc822 alone. message/global would need an envelope in IMAP4rev2
-# (RFC 9051 §7.5.2) and must not have one in rev1.
-_EMBEDDED = b"rfc822"
-
 # A message may end in the middle of a delimiter line; `MAX_PADDING` cuts only what has no
 # line end within it.
 _TAIL = re.compile(rb"(--)?+[ \t]*+(?:\r?\n|\Z)")
 
-_TEXT = Valued(b"text", b"plain", [(b"charset", b"us-ascii")])
-_OCTETS = Valued(b"application", b"octet-stream", [])
-_EMBEDDED_TYPE = Valued(b"message", b"rfc822", [])
+_UNREAD = Content({}, OCTETS)
 
 
 class Part:
@@ -89,61 +58,33 @@ class Part:
 
     Attributes:
         start: offset of its header.
+        fields_end: offset behind its header's fields, of the empty line.
         body: offset of its body: behind the empty line.
         end: offset behind its last octet; a line end before a delimiter is not in it.
-        kind: what is in it.
-        type: Content-Type as described: kind, subtype, parameters.
-        encoding: how it is encoded.
-        fields: value of each field of its header, raw, by lower-case name; see `_read_header`.
-        header: every field of a message's header; empty for a part that is no message.
+        content: what its header says it is.
         is_message: whether it is the message or an embedded one.
+        header: every field of a message's header; empty for a part that is no message.
+        fields: value of each of them, raw, by lower-case name; the last of those with one name.
         parent: index of the part it is in, -1 for the message.
         after: index of the first part behind it and all within it.
     """
 
     __slots__ = (
-        "after", "body", "encoding", "end", "fields", "header", "is_message", "kind", "parent",
-        "start", "type",
+        "after", "body", "content", "end", "fields", "fields_end", "header", "is_message",
+        "parent", "start",
     )  # fmt: skip
 
     def __init__(self, start: int, body: int, end: int, parent: int) -> None:
         self.start = start
+        self.fields_end = body
         self.body = body
         self.end = end
         self.parent = parent
-        self.kind = Kind.LEAF
-        self.type: Valued = _TEXT
-        self.encoding = Encoding.IDENTITY
-        self.fields: dict[bytes, bytes] = {}
-        self.header: list[Field] = []
+        self.content = _UNREAD
         self.is_message = False
+        self.header: list[Field] = []
+        self.fields: dict[bytes, bytes] = {}
         self.after = 0
-
-    @property
-    def is_text(self) -> bool:
-        """A leaf of type text/*."""
-        return self.kind is Kind.LEAF and self.type.kind.lower() == b"text"
-
-    def parameter(self, name: bytes) -> bytes:
-        """Value of a Content-Type parameter, empty if it is not there."""
-        for each, value in self.type.parameters:
-            if each == name:
-                return value
-        return b""
-
-    @property
-    def charset(self) -> str:
-        """The charset parameter, or "us-ascii"."""
-        return self.parameter(b"charset").decode("ascii", "replace") or "us-ascii"
-
-    @property
-    def disposition(self) -> Valued | None:
-        """Content-Disposition with its kind in lower case, or None (RFC 2183)."""
-        value = self.fields.get(b"content-disposition")
-        if value is None:
-            return None
-        parsed = parse_parameters(value)
-        return parsed._replace(kind=parsed.kind.lower()) if parsed.kind else None
 
 
 def parse(buffer: Buffer) -> list[Part]:
@@ -171,31 +112,32 @@ class _Parser:
             start, end, parent, depth, in_digest, is_message = todo.pop()
             fields_end, body = header_end(self._buffer, start, end)
             part = Part(start, body, end, parent)
+            part.fields_end = fields_end
             part.is_message = is_message
             index = len(parts)
             parts.append(part)
             octets = min(fields_end - start, MAX_HEADER)
             if octets > self._headers_left:
-                part.type = _OCTETS
                 continue
             self._headers_left -= octets
             _read_header(part, self._buffer[start : start + octets], in_digest)
-            if part.kind is Kind.LEAF:
+            content = part.content
+            if content.kind is Kind.LEAF:
                 continue
             room = MAX_PARTS - len(parts) - len(todo)
-            if part.kind is Kind.MULTIPART:
+            if content.kind is Kind.MULTIPART:
                 self._searched_left -= end - body
             if depth >= MAX_DEPTH or room <= 0 or self._searched_left < 0:
-                part.kind, part.type = Kind.LEAF, _OCTETS
-            elif part.kind is Kind.MESSAGE:
+                part.content = Content(content.fields, OCTETS)
+            elif content.kind is Kind.MESSAGE:
                 todo.append((body, end, index, depth + 1, False, True))
             else:
-                extents = self._split(body, end, part.parameter(b"boundary"), room)
-                digest = part.type.subtype.lower() == b"digest"
+                extents = self._split(body, end, content.parameter(b"boundary"), room)
+                digest = content.minor == b"digest"
                 if not extents:
                     # Without a delimiter it is text that calls itself multipart: people
                     # can read it, and IMAP has no multipart without parts.
-                    part.kind, part.type = Kind.LEAF, _TEXT
+                    part.content = Content(content.fields, TEXT)
                 todo += [(s, e, index, depth + 1, digest, False) for s, e in reversed(extents)]
         _number(parts)
         return parts
@@ -274,63 +216,16 @@ def header_end(buffer: Buffer, start: int, end: int) -> tuple[int, int]:
     return end, end
 
 
-class _Header(NamedTuple):
-    """What a header says of its part; parts with the same header share it."""
-
-    fields: list[Field]
-    values: dict[bytes, bytes]
-    kind: Kind
-    type: Valued
-    encoding: Encoding
-
-
-def _header(header: bytes, in_digest: bool) -> _Header:
-    """Read a header; a part whose header does not say what it is, is text, or in a digest a
-    message (RFC 2045 §5.2, RFC 2046 §5.1.5)."""
-    default = _EMBEDDED_TYPE if in_digest else _TEXT
-    fields = split_fields(header, MAX_FIELDS)
-    # Of a field that occurs again the last counts, but the first of those that decide the
-    # structure: both as Dovecot has it.
-    values = {field.name: field.value for field in fields}
-    values |= {
-        field.name: field.value for field in reversed(fields) if field.name[:8] == b"content-"
-    }
-    content_type = values.get(b"content-type")
-    if content_type is None:
-        type_ = default
-    else:
-        type_ = parse_parameters(content_type)
-        if not type_.kind or not type_.subtype:
-            type_ = default
-    transfer = values.get(b"content-transfer-encoding")
-    encoding = Encoding.IDENTITY
-    if transfer is not None:
-        encoding = encoding_of(without_comments(unfold(transfer)))
-    kind = Kind.LEAF
-    major = type_.kind.lower()
-    if major == b"multipart":
-        kind = Kind.MULTIPART
-    elif major == b"message" and type_.subtype.lower() == _EMBEDDED:
-        kind = Kind.MESSAGE
-    elif major == b"text" and not any(name == b"charset" for name, _value in type_.parameters):
-        type_ = type_._replace(parameters=[*type_.parameters, (b"charset", b"us-ascii")])
-    return _Header(fields, values, kind, type_, encoding)
-
-
-# The text parts of most mail have one of a few headers.
-_remembered_header = lru_cache(maxsize=1000)(_header)
-
-
-def _read_header(part: Part, octets: bytes, in_digest: bool) -> None:
-    is_common = (
-        len(octets) <= MAX_REMEMBERED
-        and not part.is_message
-        and b"boundary" not in octets  # which is never the same again
-    )
-    header = (_remembered_header if is_common else _header)(octets, in_digest)
-    part.fields = header.values
+def _read_header(part: Part, header: bytes, in_digest: bool) -> None:
     if part.is_message:
-        part.header = header.fields
-    part.kind = header.kind
-    part.type = header.type
-    part.encoding = header.encoding
+        part.header = split_fields(header, MAX_FIELDS)
+        part.fields = {name: value for name, value, _start in part.header}
+        # Alone these fields are those of other mail, again and again.
+        header = b"\n".join(
+            [
+                b"%b:%b" % (name, value)
+                for name, value, _start in part.header
+                if name[:8] == b"content-"
+            ]
+        )
+    part.content = content_of(header, in_digest)

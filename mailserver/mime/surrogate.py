@@ -47,16 +47,15 @@ def ascii_header(header: bytes) -> bytes:
         return header
     end = len(header) - 2 if header.endswith(b"\r\n\r\n") else len(header)
     fields = split_fields(header[:end], end)
-    ends = [field.start for field in fields[1:]] + [end]
+    ends = [start for _name, _value, start in fields[1:]] + [end]
     made = []
-    for field, after in zip(fields, ends, strict=True):
-        octets = header[field.start : after]
+    for (name, value, start), after in zip(fields, ends, strict=True):
+        octets = header[start:after]
         if octets.isascii():
             made.append(octets)
-        elif field.name in _MADE_ANEW:
-            value = _MADE_ANEW[field.name](unfold(field.value))
-            name = octets.partition(b":")[0].rstrip(b" \t")
-            made.append(b"%b: %b\r\n" % (name, value))
+        elif name in _MADE_ANEW:
+            written = octets.partition(b":")[0].rstrip(b" \t")
+            made.append(b"%b: %b\r\n" % (written, _MADE_ANEW[name](unfold(value))))
     return b"".join(made) + header[end:]
 
 

@@ -138,36 +138,35 @@ def header_lines(part: Part) -> list[str]:
     """Every field of a message's header as `name: value`, decoded; a line that is no field
     as it is: TEXT finds what is in the header (RFC 3501 §6.4.4)."""
     return [
-        f"{field.name.decode('ascii')}: {decode_words(field.value)}"
-        if field.name
-        else decode_words(field.value)
-        for field in part.header
+        f"{name.decode('ascii')}: {decode_words(value)}" if name else decode_words(value)
+        for name, value, _start in part.header
     ]
 
 
 def _is_readable(part: Part) -> bool:
     """Text in an encoding that is known; in another it is mere octets (RFC 2045 §6.4)."""
-    return part.is_text and part.encoding is not Encoding.UNKNOWN
+    content = part.content
+    return content.is_text and content.encoding is not Encoding.UNKNOWN
 
 
 def _file_names(part: Part) -> list[str]:
     """Name and description that people see of an attachment."""
     names = [name] if (name := file_name(part)) else []
-    if description := part.fields.get(b"content-description"):
+    if description := part.content.fields.get(b"content-description"):
         names.append(decode_words(description))
     return names
 
 
 def file_name(part: Part) -> str:
     """The name a part would be saved under, decoded; empty if it has none (RFC 2183 §2.3)."""
-    disposition = part.disposition
+    disposition = part.content.disposition
     parameters = disposition.parameters if disposition is not None else []
     for wanted in (b"filename*", b"filename"):
         for name, value in parameters:
             if name == wanted:
                 return decode_parameter(name, value)
     for wanted in (b"name*", b"name"):
-        for name, value in part.type.parameters:
+        for name, value in part.content.type.parameters:
             if name == wanted:
                 return decode_parameter(name, value)
     return ""
@@ -180,8 +179,9 @@ def part_text(buffer: Buffer, part: Part, limit: int) -> str:
         limit: octets of the part, as sent, that are used at most.
     """
     octets = buffer[part.body : min(part.end, part.body + limit)]
-    text = decode(decode_leniently(octets, part.encoding), part.charset)
-    if part.type.subtype.lower() != b"html":
+    content = part.content
+    text = decode(decode_leniently(octets, content.encoding), content.charset)
+    if content.minor != b"html":
         return text
     return html_text(text, is_cut=part.end > part.body + limit)
 
@@ -245,14 +245,13 @@ def preview(buffer: Buffer, parts: list[Part]) -> str:
     """
     for subtype, limits in _PREVIEW_OCTETS.items():
         for part in parts[:100]:
+            content = part.content
             if (
                 not _is_readable(part)
-                or part.type.subtype.lower() != subtype
+                or content.minor != subtype
+                or content.is_attached
                 or part.end == part.body
             ):
-                continue
-            disposition = part.disposition
-            if disposition is not None and disposition.kind == b"attachment":
                 continue
             text = ""
             for limit in limits:

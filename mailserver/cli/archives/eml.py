@@ -71,9 +71,10 @@ def _files(path: Path) -> list[Path]:
 
 def _date(octets: bytes) -> InternalDate | None:
     end = _HEADER_END.search(octets)
-    for field in split_fields(octets[: end.start() + 1 if end else len(octets)], MAX_FIELDS):
-        if field.name == b"date":
-            sent = parse_date(field.value)
+    header = octets[: end.start() + 1 if end else len(octets)]
+    for name, value, _start in split_fields(header, MAX_FIELDS):
+        if name == b"date":
+            sent = parse_date(value)
             return None if sent is None else InternalDate(sent.seconds)
     return None
 

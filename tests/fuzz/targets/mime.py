@@ -10,6 +10,7 @@ from mailserver.mime.charsets import decode, is_known_charset
 from mailserver.mime.decode import Encoding, decode_leniently, decode_transfer
 from mailserver.mime.describe import describe, prefixed
 from mailserver.mime.headers import (
+    MAX_FIELDS,
     parse_addresses,
     parse_date,
     parse_message_ids,
@@ -19,7 +20,7 @@ from mailserver.mime.headers import (
 )
 from mailserver.mime.newlines import Newlines, normalised
 from mailserver.mime.sections import SectionIndex, SectionKind, index_header, select_fields
-from mailserver.mime.structure import MAX_FIELDS, parse
+from mailserver.mime.structure import parse
 from mailserver.mime.subjects import base_subject, casemap
 from mailserver.mime.text import file_name, fold, html_text, part_text, search_text
 from mailserver.mime.words import decode_parameter, decode_words, encode_words
@@ -114,7 +115,7 @@ def check_text(octets: bytes) -> None:
     assert all(is_clean(str(text)) for text in (found.header, found.body))
     for part in parse(buffer_of(mail)):
         assert is_clean(file_name(part))
-        if part.is_text:
+        if part.content.is_text:
             assert is_clean(part_text(mail, part, 1 << 20))
 
 
