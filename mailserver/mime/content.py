@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 from functools import cached_property, lru_cache
 
-from mailserver.mime.decode import encoding_of
+from mailserver.mime.decode import Encoding, encoding_of
 from mailserver.mime.headers import (
     MAX_FIELDS,
     Parameters,
@@ -20,6 +20,7 @@ from mailserver.mime.headers import (
     without_comments,
 )
 from mailserver.mime.strings import NIL, quoted, raw_field, text_field
+from mailserver.mime.words import decode_parameter
 
 MAX_REMEMBERED = 300
 """Octets of a header that is remembered for the next part."""
@@ -50,6 +51,7 @@ class Content:
         major, minor: kind and subtype in lower case.
         kind: what is in the part.
         is_text: whether it is of type text/*.
+        charset: the charset parameter, or "us-ascii".
         encoding: how it is encoded.
         disposition: Content-Disposition, or None (RFC 2183).
         is_attached: whether that says that it is an attachment.
@@ -67,11 +69,17 @@ class Content:
             # IMAP4rev2 (RFC 9051 §7.5.2) and must not have one in rev1.
             self.kind = Kind.MESSAGE
         self.is_text = self.major == b"text"
-        transfer = fields.get(b"content-transfer-encoding", b"")
-        self.encoding = encoding_of(without_comments(unfold(transfer)))
-        disposition = parse_parameters(fields.get(b"content-disposition", b""))
-        self.disposition = disposition if disposition.kind else None
-        self.is_attached = disposition.kind.lower() == b"attachment"
+        self.charset = self.parameter(b"charset").decode("ascii", "replace") or "us-ascii"
+        self.encoding = Encoding.IDENTITY
+        if (transfer := fields.get(b"content-transfer-encoding")) is not None:
+            self.encoding = encoding_of(without_comments(unfold(transfer)))
+        self.disposition: Valued | None = None
+        if (value := fields.get(b"content-disposition")) is not None:
+            disposition = parse_parameters(value)
+            self.disposition = disposition if disposition.kind else None
+        self.is_attached = (
+            self.disposition is not None and self.disposition.kind.lower() == b"attachment"
+        )
 
     def parameter(self, name: bytes) -> bytes:
         """Value of a Content-Type parameter, empty if it is not there."""
@@ -80,10 +88,18 @@ class Content:
                 return value
         return b""
 
-    @property
-    def charset(self) -> str:
-        """The charset parameter, or "us-ascii"."""
-        return self.parameter(b"charset").decode("ascii", "replace") or "us-ascii"
+    @cached_property
+    def file_name(self) -> str:
+        """The name the part would be saved under, decoded; empty if it has none (RFC 2183 §2.3)."""
+        disposed = dict(self.disposition.parameters) if self.disposition is not None else {}
+        typed = dict(self.type.parameters)
+        for name in (b"filename*", b"filename"):
+            if name in disposed:
+                return decode_parameter(name, disposed[name])
+        for name in (b"name*", b"name"):
+            if name in typed:
+                return decode_parameter(name, typed[name])
+        return ""
 
     @cached_property
     def shown(self) -> tuple[bytes, bytes]:
@@ -116,8 +132,10 @@ class Content:
         return b"(%b %b)" % (quoted(kind), _parameters(parameters))
 
     def _shown_language(self) -> bytes:
-        value = without_comments(unfold(self.fields.get(b"content-language", b"")))
-        tags = [tag.strip(b" \t") for tag in value.split(b",")[:MAX_LANGUAGES]]
+        if (value := self.fields.get(b"content-language")) is None:
+            return NIL
+        listed = without_comments(unfold(value)).split(b",", MAX_LANGUAGES)
+        tags = [tag.strip(b" \t") for tag in listed[:MAX_LANGUAGES]]
         return b"(%b)" % b" ".join([quoted(tag) for tag in tags if tag]) if any(tags) else NIL
 
 

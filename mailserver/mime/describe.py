@@ -34,7 +34,7 @@ from mailserver.mime.sections import (
 from mailserver.mime.strings import MAX_VALUE, NIL, nstring, raw_field, text_field
 from mailserver.mime.structure import Part, parse
 from mailserver.mime.subjects import base_subject, casemap
-from mailserver.mime.text import file_name, preview
+from mailserver.mime.text import preview
 from mailserver.mime.words import decode_words
 from mailserver.model.message import Description
 
@@ -178,26 +178,20 @@ def _addresses(message: Part) -> dict[bytes, _AddressList]:
 
 def _envelope(message: Part, addresses: dict[bytes, _AddressList]) -> bytes:
     fields = message.fields
-
-    def rendered(name: bytes) -> bytes:
-        return addresses.get(name, _NOBODY).rendered
-
-    sender_default = rendered(b"from")  # T30
-    sender = rendered(b"sender")
-    reply_to = rendered(b"reply-to")
-    return b"(%b)" % b" ".join(
-        (
-            raw_field(fields.get(b"date")),
-            text_field(fields.get(b"subject")),
-            sender_default,
-            sender_default if sender == NIL else sender,
-            sender_default if reply_to == NIL else reply_to,
-            rendered(b"to"),
-            rendered(b"cc"),
-            rendered(b"bcc"),
-            raw_field(fields.get(b"in-reply-to")),
-            raw_field(fields.get(b"message-id")),
-        )
+    author = addresses.get(b"from", _NOBODY)
+    sender = addresses.get(b"sender", _NOBODY)
+    reply_to = addresses.get(b"reply-to", _NOBODY)
+    return b"(%b %b %b %b %b %b %b %b %b %b)" % (
+        raw_field(fields.get(b"date")),
+        text_field(fields.get(b"subject")),
+        author.rendered,
+        author.rendered if sender is _NOBODY else sender.rendered,  # T30
+        author.rendered if reply_to is _NOBODY else reply_to.rendered,
+        addresses.get(b"to", _NOBODY).rendered,
+        addresses.get(b"cc", _NOBODY).rendered,
+        addresses.get(b"bcc", _NOBODY).rendered,
+        raw_field(fields.get(b"in-reply-to")),
+        raw_field(fields.get(b"message-id")),
     )
 
 
@@ -253,6 +247,11 @@ def _line_counts(buffer: Buffer, parts: list[Part]) -> list[int]:
 
     No octet is counted twice, though a message's lines include those of all within it.
     """
+    if all(part.content.kind is not Kind.MESSAGE for part in parts):
+        return [
+            buffer.count(b"\n", part.body, part.end) if part.content.is_text else 0
+            for part in parts
+        ]
     counts = [0] * len(parts)
     counted = [False] * len(parts)
     for index, part in enumerate(parts):
@@ -300,8 +299,11 @@ def _display_key(address: Address) -> str:
 
 def _references(message: Part) -> tuple[str, ...]:
     """Ancestors, oldest first: References, else the first id of In-Reply-To (RFC 5256 §3)."""
-    found = parse_message_ids(message.fields.get(b"references", b""))
-    return found or parse_message_ids(message.fields.get(b"in-reply-to", b""))[:1]
+    fields = message.fields
+    found = parse_message_ids(fields[b"references"]) if b"references" in fields else ()
+    if not found and b"in-reply-to" in fields:
+        found = parse_message_ids(fields[b"in-reply-to"])[:1]
+    return found
 
 
 _UNSEEN_TYPES = frozenset(
@@ -328,7 +330,7 @@ def _is_attachment(parts: list[Part], part: Part) -> bool:
     if content.is_attached:
         return True
     if content.is_text:
-        return bool(file_name(part)) and content.minor != b"calendar"
+        return bool(content.file_name) and content.minor != b"calendar"
     return not _is_shown_inside(parts, part)
 
 

@@ -431,7 +431,7 @@ def _zone_minutes(zone: bytes | None) -> int:
     if zone is None:
         return 0
     if zone[:1] in (b"+", b"-"):
-        hours, minutes = int(zone[1:3]), int(zone[3:5])
+        hours, minutes = divmod(int(zone[1:]), 100)
         if hours > 23 or minutes > 59:
             return 0
         return (hours * 60 + minutes) * (-1 if zone[:1] == b"-" else 1)
@@ -491,9 +491,10 @@ _TYPE = re.compile(rb"[ \t]*+([!#-'*+.0-9A-Z^-~-]++)[ \t]*+(?:/[ \t]*+([!#-'*+.0
 # Leniencies: blanks around "=", values with blanks in them that should have been quoted,
 # a quotation mark that is never closed.
 _PARAMETER = re.compile(
-    rb"[ \t]*+([^ \t;=\"]++)[ \t]*+=[ \t]*+(?:\"((?:[^\"\\]++|\\.)*+)\"?+|([^;]*+))", re.DOTALL
+    rb"[^;]*+;[ \t;]*+"
+    rb"(?:([^ \t;=\"]++)[ \t]*+=[ \t]*+(?:\"((?:[^\"\\]++|\\.)*+)\"?+|([^;]*+)))?+",
+    re.DOTALL,
 )
-_NEXT = re.compile(rb";[ \t;]*+")
 
 
 class Valued(NamedTuple):
@@ -522,19 +523,18 @@ def parse_parameters(value: bytes) -> Valued:
     parameters: dict[bytes, bytes] = {}
     pieces: dict[bytes, dict[int, tuple[bytes, bool]]] = {}
     for _count in range(MAX_PARAMETERS):
-        semicolon = _NEXT.search(value, at)
-        if semicolon is None:
-            break
-        at = semicolon.end()
         match = _PARAMETER.match(value, at)
         if match is None:
-            continue
+            break
         at = match.end()
-        name = match[1].lower()
-        quoted = match[2]
-        text = match[3].strip(b" \t") if quoted is None else quoted
-        if quoted is not None and b"\\" in quoted:
-            text = _PAIR.sub(rb"\1", quoted)
+        name, quoted, text = match.groups()
+        if name is None:
+            continue
+        name = name.lower()
+        if quoted is None:
+            text = text.strip(b" \t")
+        else:
+            text = _PAIR.sub(rb"\1", quoted) if b"\\" in quoted else quoted
         if b"*" in name:
             base, number, extended = _continuation(name)
             if number is not None:

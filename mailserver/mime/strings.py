@@ -47,4 +47,4 @@ def text_field(value: bytes | None) -> bytes:
 
 def raw_field(value: bytes | None) -> bytes:
     """A field's value on one line, its blanks kept; NIL if the field is not there."""
-    return NIL if value is None else quoted(unfold(value[:MAX_VALUE]))
+    return NIL if value is None else quoted(value[:MAX_VALUE].strip(b" \t\r\n"))

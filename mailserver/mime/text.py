@@ -20,7 +20,7 @@ from mailserver.mime.charsets import decode
 from mailserver.mime.decode import Encoding, decode_leniently
 from mailserver.mime.headers import parse_addresses
 from mailserver.mime.structure import Part, parse
-from mailserver.mime.words import decode_parameter, decode_words
+from mailserver.mime.words import decode_words
 
 MAX_TEXT = 2 << 20
 """Octets of text parts of one message that are decoded for search; the rest is not found."""
@@ -151,25 +151,10 @@ def _is_readable(part: Part) -> bool:
 
 def _file_names(part: Part) -> list[str]:
     """Name and description that people see of an attachment."""
-    names = [name] if (name := file_name(part)) else []
+    names = [name] if (name := part.content.file_name) else []
     if description := part.content.fields.get(b"content-description"):
         names.append(decode_words(description))
     return names
-
-
-def file_name(part: Part) -> str:
-    """The name a part would be saved under, decoded; empty if it has none (RFC 2183 §2.3)."""
-    disposition = part.content.disposition
-    parameters = disposition.parameters if disposition is not None else []
-    for wanted in (b"filename*", b"filename"):
-        for name, value in parameters:
-            if name == wanted:
-                return decode_parameter(name, value)
-    for wanted in (b"name*", b"name"):
-        for name, value in part.content.type.parameters:
-            if name == wanted:
-                return decode_parameter(name, value)
-    return ""
 
 
 def part_text(buffer: Buffer, part: Part, limit: int) -> str:

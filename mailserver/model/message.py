@@ -29,7 +29,7 @@ class InternalDate:
         return (self.seconds + self.zone * 60) // 86400 + EPOCH_DAY
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # filling 21 slots of a frozen value takes twice as long
 class Description:
     """Everything that is computed once from a message's octets, ready to be kept.
 

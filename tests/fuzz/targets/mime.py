@@ -22,7 +22,7 @@ from mailserver.mime.newlines import Newlines, normalised
 from mailserver.mime.sections import SectionIndex, SectionKind, index_header, select_fields
 from mailserver.mime.structure import parse
 from mailserver.mime.subjects import base_subject, casemap
-from mailserver.mime.text import file_name, fold, html_text, part_text, search_text
+from mailserver.mime.text import fold, html_text, part_text, search_text
 from mailserver.mime.words import decode_parameter, decode_words, encode_words
 from mailserver.model.message import Description
 from mailserver.wire.imap import responses as r
@@ -114,7 +114,7 @@ def check_text(octets: bytes) -> None:
     found = search_text(mail)
     assert all(is_clean(str(text)) for text in (found.header, found.body))
     for part in parse(buffer_of(mail)):
-        assert is_clean(file_name(part))
+        assert is_clean(part.content.file_name)
         if part.content.is_text:
             assert is_clean(part_text(mail, part, 1 << 20))
 
