@@ -20,14 +20,15 @@ _BREAKS = re.compile(r"[ \t]*+[\r\n\0]++[ \t]*+")
 
 def raw_text(octets: bytes) -> str:
     """A header's octets as text: UTF-8 where they are (RFC 6532), else windows-1252."""
-    return decode(octets, "us-ascii")
+    return octets.decode("ascii") if octets.isascii() else decode(octets, "us-ascii")
 
 
 def unfolded(text: str) -> str:
     """`text` on one line, trimmed; a line break with the blanks around it is one space."""
+    text = text.strip(" \t\r\n\0")
     if "\n" in text or "\r" in text or "\0" in text:
         text = _BREAKS.sub(" ", text)
-    return text.strip(" \t")
+    return text
 
 
 def decode_words(value: bytes) -> str:
