@@ -36,10 +36,11 @@ class Connection(Protocol):
         """Run a query and return its first row, or None."""
         ...
 
-    def while_wanted(
-        self, statement: str, arguments: Sequence[Any], wanted: Callable[[Row], bool]
-    ) -> list[Row]:
-        """Run a query up to the first row that is not wanted; what follows is not read."""
+    def while_taken(
+        self, statement: str, arguments: Sequence[Any], take: Callable[[Row], bool]
+    ) -> None:
+        """Run a query and give each row to `take`, up to the first that it does not take;
+        what follows is not read."""
         ...
 
     def kept(self, key: Hashable, find: Callable[[], T]) -> T:

@@ -202,35 +202,33 @@ def _opened(
         _Missing: the file is not there.
     """
     statement, arguments = _select(_WHOLE, uids)
+    opened: list[tuple[Uid, IContent]] = []
     total = files = 0
 
-    def wanted(row: Row) -> bool:
+    def take(row: Row) -> bool:
         nonlocal total, files
-        if files == FILES or (total and total + row[1] > limit):
+        uid, size, digest, crc, header, rest = row
+        if files == FILES or (total and total + size > limit):
             return False
-        total += row[1]
-        files += row[2] is not None
+        total += size
+        if digest is not None:
+            files += 1
+            opened.append((uid, _in_file(blobs, uid, digest, header or b"", size)))
+            return True
+        octets = (header or b"") + (rest or b"")
+        if len(octets) != size or checksum(octets) != crc:
+            raise MailError(
+                ErrorKind.CORRUPT, "this message's octets are damaged; see mailctl verify"
+            )
+        opened.append((uid, MemoryContent(octets)))
         return True
 
-    rows = connection.while_wanted(statement, (mailbox, *arguments), wanted)
-    return [(Uid(row[0]), _content(blobs, *row)) for row in rows]
+    connection.while_taken(statement, (mailbox, *arguments), take)
+    return opened
 
 
-def _content(
-    blobs: Blobs,
-    uid: int,
-    size: int,
-    digest: str | None,
-    crc: int,
-    header: bytes | None,
-    rest: bytes | None,
-) -> IContent:
-    if digest is not None:
-        try:
-            return FileContent(blobs.open(digest), header or b"", size)
-        except MailError as error:
-            raise _Missing(uid, error) from error
-    whole = (header or b"") + (rest or b"")
-    if len(whole) != size or checksum(whole) != crc:
-        raise MailError(ErrorKind.CORRUPT, "this message's octets are damaged; see mailctl verify")
-    return MemoryContent(whole)
+def _in_file(blobs: Blobs, uid: Uid, digest: str, prefix: bytes, size: int) -> IContent:
+    try:
+        return FileContent(blobs.open(digest), prefix, size)
+    except MailError as error:
+        raise _Missing(uid, error) from error

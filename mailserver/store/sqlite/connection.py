@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -164,14 +163,16 @@ class SqliteConnection:
         found = self.rows(statement, arguments)
         return found[0] if found else None
 
-    def while_wanted(
-        self, statement: str, arguments: Sequence[Any], wanted: Callable[[Row], bool]
-    ) -> list[Row]:
-        """Run a query up to the first row that is not wanted."""
+    def while_taken(
+        self, statement: str, arguments: Sequence[Any], take: Callable[[Row], bool]
+    ) -> None:
+        """Run a query and give each row to `take`, up to the first that it does not take."""
         try:
             cursor = self._sqlite.execute(statement, arguments)
             try:
-                return list(takewhile(wanted, cursor))
+                for row in cursor:
+                    if not take(row):
+                        return
             finally:
                 cursor.close()  # else it would pin the log
         except sqlite3.Error as error:
