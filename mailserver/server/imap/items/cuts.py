@@ -124,11 +124,11 @@ def _range(name: bytes, content: IContent, span: tuple[int, int], partial: Parti
     # The first piece is read before anything is promised: a damaged file then costs its
     # message, not the connection.
     first = content.read(start, min(start + PIECE, end))
-    rest = _pieces(content, start + PIECE, end)
-    return Cut(
-        b"%b {%d}\r\n" % (name, end - start),
-        (piece.replace(b"\0", b"\x80") for piece in chain((first,), rest)),
-    )
+    pieces: Iterable[bytes] = (first.replace(b"\0", b"\x80"),)
+    if end - start > PIECE:
+        others = _pieces(content, start + PIECE, end)
+        pieces = chain(pieces, (piece.replace(b"\0", b"\x80") for piece in others))
+    return Cut(b"%b {%d}\r\n" % (name, end - start), pieces)
 
 
 def _pieces(content: IContent, start: int, end: int) -> Iterator[bytes]:
