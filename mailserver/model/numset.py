@@ -142,7 +142,7 @@ class SequenceSet:
         """
         out: list[tuple[int, int]] = []
         for first, second in self.ranges:
-            if STAR in (first, second) and not largest:
+            if not largest and STAR in (first, second):
                 continue
             low, high = first or largest, second or largest
             out.append((low, high) if low <= high else (high, low))
@@ -151,4 +151,4 @@ class SequenceSet:
     @property
     def highest_named(self) -> int:
         """The highest number that is spelled out; 0 if only `*` was given."""
-        return max((max(pair) for pair in self.ranges), default=0)
+        return max(map(max, self.ranges), default=0)

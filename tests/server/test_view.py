@@ -311,15 +311,19 @@ def test_sets_mean_what_the_client_knows(
     image.arrive(40)
     found = view.resolve(SequenceSet(written), by_uid=by_uid)
     assert view.known(found) == meant
-    assert [view.uids[at] for start, end in view.spans(found) for at in range(start, end)] == meant
+    spans = view.spans(found)
+    assert [view.uids[at] for start, end in spans for at in range(start, end)] == meant
+    assert view.find(SequenceSet(written), by_uid=by_uid) == spans
     assert view.numbers_of(meant) == [at // 10 for at in meant]
 
 
 @pytest.mark.parametrize("written", [((4, 4),), ((1, 4),), ((STAR, 7),)])
 def test_a_number_above_the_last_is_refused(written: tuple[tuple[int, int], ...]) -> None:
     """T14."""
-    with pytest.raises(NoSuchNumber, match="the mailbox has 3"):
-        view_of(Image(10, 20, 30)).resolve(SequenceSet(written), by_uid=False)
+    view = view_of(Image(10, 20, 30))
+    for meaning in (view.resolve, view.find):
+        with pytest.raises(NoSuchNumber, match="the mailbox has 3"):
+            meaning(SequenceSet(written), by_uid=False)
 
 
 def test_an_empty_mailbox_has_no_last_message() -> None:

@@ -140,16 +140,26 @@ class View:
         if by_uid:
             last = self.uids[self.count - 1] if self.count else 0
             return numbers.resolve(last).clip(1, last)
-        if not self.count and numbers == EVERY:
-            return NumSet()  # scripts ask so without a look at EXISTS (T13)
-        if numbers.highest_named > self.count:
-            raise NoSuchNumber(numbers.highest_named, self.count)
         uids = self.uids
-        return NumSet(
-            tuple(
-                (uids[low - 1], uids[high - 1]) for low, high in numbers.resolve(self.count).ranges
-            )
-        )
+        found = [(uids[start], uids[end - 1]) for start, end in self._numbered(numbers)]
+        return NumSet(tuple(found))
+
+    def find(self, numbers: SequenceSet, *, by_uid: bool) -> list[tuple[int, int]]:
+        """Where in `uids` the messages lie that the client means; as `spans` of `resolve`."""
+        return self.spans(self.resolve(numbers, by_uid=True)) if by_uid else self._numbered(numbers)
+
+    def _numbered(self, numbers: SequenceSet) -> list[tuple[int, int]]:
+        """The spans of sequence numbers.
+
+        Raises:
+            NoSuchNumber: one above `count`.
+        """
+        if not self.count and numbers == EVERY:
+            return []  # scripts ask so without a look at EXISTS (T13)
+        highest = numbers.highest_named
+        if highest > self.count:
+            raise NoSuchNumber(highest, self.count)
+        return [(low - 1, high) for low, high in numbers.resolve(self.count).ranges]
 
     def spans(self, uids: NumSet) -> list[tuple[int, int]]:
         """Where in `uids` the client's messages of a set lie.

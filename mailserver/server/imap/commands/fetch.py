@@ -59,7 +59,7 @@ async def fetch(session: Session, command: Fetch) -> Status | None:
     view = session.selected
     may_mark = not view.read_only and Right.SEEN in view.mailbox.rights
     plan = _plan(command.items, command.by_uid, may_mark)
-    spans = view.spans(view.resolve(command.numbers, by_uid=command.by_uid))
+    spans = view.find(command.numbers, by_uid=command.by_uid)
     seen = await _mark_seen(session, view, spans) if plan.marks_seen else frozenset()
     return await _Answer(session, view, plan, seen).send(spans)
 
