@@ -360,10 +360,14 @@ class MailStore:
     ) -> list[tuple[Uid, IContent]]:
         """Open the octets of the first messages; see `IMailStore.contents`."""
         opened = await self._through(who, image, Right.READ)
-        blobs = self._engine.blobs(opened.ref.account)
-        return await self._engine.read(
-            opened.ref.account,
-            lambda c: reading.contents(c, blobs, opened.number, uids, limit) if uids else [],
+        engine, account = self._engine, opened.ref.account
+
+        def open_file(digest: str) -> int:
+            return engine.blobs(account).open(digest)
+
+        return await engine.read(
+            account,
+            lambda c: reading.contents(c, open_file, opened.number, uids, limit) if uids else [],
         )
 
     async def unique_ids(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,9 @@ from mailserver.store.sql import messages as sql
 
 FILES = 4
 """Files that one command has open: as many clients as there are may read slowly."""
+
+OpenFile = Callable[[str], int]
+"""Opens the file of a digest; see `Blobs.open`."""
 
 _EXPRESSIONS: dict[Column, str] = {
     # Two columns for one value: folded into one by `fetch`; so is HEADER.
@@ -129,7 +132,7 @@ def _long_header(
     connection: Connection, blobs: Blobs, mailbox: int, uid: int, size: int
 ) -> bytes | None:
     """A header that is too long to be kept beside the description; None if it is gone."""
-    for _, content in contents(connection, blobs, mailbox, [uid], 0):
+    for _, content in contents(connection, blobs.open, mailbox, [uid], 0):
         try:
             return content.read(0, size)
         finally:
@@ -139,7 +142,7 @@ def _long_header(
 
 def _ending(connection: Connection, blobs: Blobs, mailbox: int, uid: int) -> bytes | None:
     """The last four octets of a message that is kept in a file; None if it is gone."""
-    for _, content in contents(connection, blobs, mailbox, [uid], 0):
+    for _, content in contents(connection, blobs.open, mailbox, [uid], 0):
         try:
             return content.read(max(0, content.size - 4), content.size)
         finally:
@@ -155,7 +158,7 @@ def unique_ids(connection: Connection, mailbox: int, uids: Sequence[int]) -> dic
 
 
 def contents(
-    connection: Connection, blobs: Blobs, mailbox: int, uids: Sequence[int], limit: int
+    connection: Connection, open_file: OpenFile, mailbox: int, uids: Sequence[int], limit: int
 ) -> list[tuple[Uid, IContent]]:
     """Open octets; see `IMailStore.contents`.
 
@@ -163,14 +166,14 @@ def contents(
         MailError: CORRUPT if octets are not what was stored (R6).
     """
     try:
-        return _opened(connection, blobs, mailbox, uids, limit)
+        return _opened(connection, open_file, mailbox, uids, limit)
     except _Missing as missing:
         lost = missing
     # A file goes after the commit that took its last row; what was read may be older.
     if connection.row(sql.IS_THERE, (mailbox, lost.uid)):
         raise lost.error
     left = [uid for uid in uids if uid != lost.uid]
-    return contents(connection, blobs, mailbox, left, limit) if left else []
+    return contents(connection, open_file, mailbox, left, limit) if left else []
 
 
 class _Missing(Exception):
@@ -193,7 +196,7 @@ _WHOLE = (
 
 
 def _opened(
-    connection: Connection, blobs: Blobs, mailbox: int, uids: Sequence[int], limit: int
+    connection: Connection, open_file: OpenFile, mailbox: int, uids: Sequence[int], limit: int
 ) -> list[tuple[Uid, IContent]]:
     """Open the first of these messages, up to `limit` octets and at most `FILES` files.
 
@@ -213,7 +216,7 @@ def _opened(
         total += size
         if digest is not None:
             files += 1
-            opened.append((uid, _in_file(blobs, uid, digest, header or b"", size)))
+            opened.append((uid, _in_file(open_file, uid, digest, header or b"", size)))
             return True
         octets = (header or b"") + (rest or b"")
         if len(octets) != size or checksum(octets) != crc:
@@ -227,8 +230,8 @@ def _opened(
     return opened
 
 
-def _in_file(blobs: Blobs, uid: Uid, digest: str, prefix: bytes, size: int) -> IContent:
+def _in_file(open_file: OpenFile, uid: Uid, digest: str, prefix: bytes, size: int) -> IContent:
     try:
-        return FileContent(blobs.open(digest), prefix, size)
+        return FileContent(open_file(digest), prefix, size)
     except MailError as error:
         raise _Missing(uid, error) from error
