@@ -9,10 +9,9 @@ command ends with NO: one damaged message does not keep the others from being re
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import compress, repeat
+from itertools import compress
 from typing import cast
 
 import attrs
@@ -44,8 +43,8 @@ HEADERS = 16 << 20
 its message."""
 
 HOLD = 0.01
-"""Seconds after which the items of one message give way to other work: a command may ask
-for thousands, each of which costs a decoding."""
+"""Seconds after which what is cut out of messages gives way to other work: a command may
+ask for thousands of items, each of which costs a decoding."""
 
 CONTENTS = 1 << 20
 """Octets of messages that are read at once."""
@@ -126,6 +125,7 @@ class _Answer:
     Attributes:
         left_out: messages that are gone.
         failure: the first thing that could not be read or decoded.
+        until: seconds of the clock when other work is to get a turn.
     """
 
     session: Session
@@ -134,6 +134,7 @@ class _Answer:
     seen: frozenset[int]
     left_out: int = 0
     failure: MailError | None = None
+    until: float = 0.0
 
     async def send(self, spans: Sequence[tuple[int, int]]) -> Status | None:
         """Answer the messages at spans of positions.
@@ -231,8 +232,8 @@ class _Answer:
     async def _send_with_octets(self, lines: Sequence[bytes], part: Slice) -> None:
         """Send the lines with what is cut out of the messages' octets."""
         session, uids = self.session, cast(Sequence[Uid], part.uids)
-        packed = part.columns.get(Column.SECTIONS, repeat(b""))
-        rest = dict(zip(uids, zip(lines, packed, strict=False), strict=True))
+        sections = part.columns.get(Column.SECTIONS)
+        self.until = session.services.clock.seconds() + HOLD
         at, width = 0, CONTENTS_MESSAGES
         while at < len(uids):
             asked = uids[at : at + width]
@@ -245,22 +246,25 @@ class _Answer:
                     raise
                 if width == 1:
                     self.failure = self.failure or error
-                    rest.pop(asked[0])
                     at += 1
                 width = 1  # to find which of them it is
                 continue
             try:
                 for uid, content in contents:
-                    await self._send_message(content, *rest.pop(uid))
+                    while uids[at] != uid:  # it is gone
+                        self.left_out += 1
+                        at += 1
+                    await self._send_message(content, lines[at], sections[at] if sections else b"")
                     await session.drained()
+                    at += 1
             finally:
                 for _, content in contents:
                     content.close()
-            last = contents[-1][0] if contents else asked[-1]
-            at = bisect_right(uids, last)
+            if not contents:
+                self.left_out += len(asked)
+                at += len(asked)
             if at < len(uids):
                 await self._turn()
-        self.left_out += len(rest)
 
     async def _send_message(self, content: IContent, line: bytes, sections: bytes) -> None:
         """Send one message: the beginning of its line, and the cuts.
@@ -272,11 +276,9 @@ class _Answer:
         parts = [line]
         gap = b"" if line.endswith((b"(", b" ")) else b" "
         size = 0
-        until = seconds() + HOLD
         for cutter in self.plan.cutters:
-            if seconds() > until:
+            if seconds() > self.until:
                 await self._turn()
-                until = seconds() + HOLD
             try:
                 cut = await cutter(content, sections, self._turn)
             except MailError as error:
@@ -304,6 +306,7 @@ class _Answer:
         over: Deferred[None] = Deferred()
         self.session.services.clock.callLater(0, over.callback, None)
         await over
+        self.until = self.session.services.clock.seconds() + HOLD
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
