@@ -33,7 +33,7 @@ Partial = tuple[int, int] | None
 """First octet, 0-based, and number of octets; None for all."""
 
 
-@attrs.frozen
+@attrs.define  # not frozen: made for each message, in half of the time
 class Cut:
     """One item of one message.
 
