@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import compress
-from typing import cast
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -126,6 +125,8 @@ class _Answer:
         left_out: messages that are gone.
         failure: the first thing that could not be read or decoded.
         until: seconds of the clock when other work is to get a turn.
+        held: whole responses that are not sent yet: small messages go out together.
+        held_size: octets of messages in them.
     """
 
     session: Session
@@ -135,6 +136,8 @@ class _Answer:
     left_out: int = 0
     failure: MailError | None = None
     until: float = 0.0
+    held: list[bytes] = attrs.field(factory=list)
+    held_size: int = 0
 
     async def send(self, spans: Sequence[tuple[int, int]]) -> Status | None:
         """Answer the messages at spans of positions.
@@ -194,8 +197,8 @@ class _Answer:
     def _uids(self, numbers: Sequence[int]) -> Sequence[Uid]:
         uids, first, last = self.view.uids, numbers[0], numbers[-1]
         if last - first == len(numbers) - 1:
-            return cast(Sequence[Uid], uids[first - 1 : last])
-        return cast(Sequence[Uid], [uids[number - 1] for number in numbers])
+            return uids[first - 1 : last]  # type: ignore[return-value]
+        return [uids[number - 1] for number in numbers]  # type: ignore[misc]
 
     def _flag_ids(self, numbers: Sequence[int]) -> Sequence[int]:
         view, first, last = self.view, numbers[0], numbers[-1]
@@ -231,7 +234,7 @@ class _Answer:
 
     async def _send_with_octets(self, lines: Sequence[bytes], part: Slice) -> None:
         """Send the lines with what is cut out of the messages' octets."""
-        session, uids = self.session, cast(Sequence[Uid], part.uids)
+        session, uids = self.session, part.uids
         sections = part.columns.get(Column.SECTIONS)
         self.until = session.services.clock.seconds() + HOLD
         at, width = 0, CONTENTS_MESSAGES
@@ -255,14 +258,15 @@ class _Answer:
                         self.left_out += 1
                         at += 1
                     await self._send_message(content, lines[at], sections[at] if sections else b"")
-                    await session.drained()
                     at += 1
             finally:
+                self._send_held()
                 for _, content in contents:
                     content.close()
             if not contents:
                 self.left_out += len(asked)
                 at += len(asked)
+            await session.drained()
             if at < len(uids):
                 await self._turn()
 
@@ -286,10 +290,12 @@ class _Answer:
                 continue
             parts += (gap, cut.lead)
             gap = b" "
+            size += len(cut.lead)
             for piece in cut.pieces:
                 parts.append(piece)
                 size += len(piece)
                 if size >= PIECE:
+                    self._send_held()
                     session.send_part(parts)
                     parts.clear()
                     size = 0
@@ -299,7 +305,17 @@ class _Answer:
                 return
             parts = [line.rstrip(b" ")]
         parts.append(b")\r\n")
-        session.send(parts)
+        self.held += parts
+        self.held_size += size
+        if self.held_size >= PIECE:
+            self._send_held()
+            await session.drained()
+
+    def _send_held(self) -> None:
+        if self.held:
+            self.session.send(self.held)
+            self.held.clear()
+            self.held_size = 0
 
     async def _turn(self) -> None:
         """Let the reactor do other work."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from mailserver.model.ids import Uid
 from mailserver.model.message import Column
 from mailserver.server.imap.items.cuts import (
     Cutter,
@@ -51,7 +52,7 @@ class Slice:
         columns: what the store gave for the plan's `columns`.
     """
 
-    uids: Sequence[int]
+    uids: Sequence[Uid]
     flags: Sequence[bytes]
     seen: frozenset[int]
     columns: Mapping[Column, Sequence[Any]]
