@@ -156,10 +156,11 @@ class View:
         """
         if not self.count and numbers == EVERY:
             return []  # scripts ask so without a look at EXISTS (T13)
-        highest = numbers.highest_named
+        spans = [(low - 1, high) for low, high in numbers.resolve(self.count).ranges]
+        highest = spans[-1][1] if spans else numbers.highest_named
         if highest > self.count:
-            raise NoSuchNumber(highest, self.count)
-        return [(low - 1, high) for low, high in numbers.resolve(self.count).ranges]
+            raise NoSuchNumber(numbers.highest_named, self.count)
+        return spans
 
     def spans(self, uids: NumSet) -> list[tuple[int, int]]:
         """Where in `uids` the client's messages of a set lie.
