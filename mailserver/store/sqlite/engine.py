@@ -90,7 +90,6 @@ class SqliteEngine:
             Writer(self, f"store-writer-{number}", self._results) for number in range(writers)
         ]
         self._workers: dict[str, Writer] = {}
-        self._coming: list[tuple[Writer, Job]] = []
         self._nobody = Handles(AccountId(""))
         for writer in self._writers:
             writer.start()
@@ -210,19 +209,9 @@ class SqliteEngine:
         return self._writers[crc32(account.encode()) % len(self._writers)]
 
     def _submit(self, job: Job, writer: Writer | None = None) -> Deferred[Any]:
-        """Queue a job for its thread. Those of one turn of the reactor go there together, at
-        its end: a thread that wakes amid the turn takes the interpreter from the reactor at
-        the next system call, of which each message costs a dozen."""
         job.handles.waiting += 1
-        self._coming.append((writer or self._writer(job.handles.account), job))
-        if len(self._coming) == 1:
-            self._reactor.callLater(0, self._hand_over)
+        (writer or self._writer(job.handles.account)).jobs.put(job)
         return job.deferred
-
-    def _hand_over(self) -> None:
-        coming, self._coming = self._coming, []
-        for writer, job in coming:
-            writer.jobs.put(job)
 
     def _committed(self, transaction: Transaction) -> None:
         """Tell, on the reactor, what became durable; before its caller hears of it."""
