@@ -20,6 +20,18 @@ from tests.live.test_mbsync import FOLDERS, files, in_maildir, on_server, utf7, 
 from tests.mailgen import message
 from tests.requires import require_program
 
+# After STARTTLS imaplib2 reads and writes in two threads at once, which OpenSSL does not allow:
+# where the tickets of TLS 1.3 come while the first command goes out, it is never sent.
+TLS_1_2 = """\
+openssl_conf = programs
+[programs]
+ssl_conf = protocols
+[protocols]
+system_default = newest
+[newest]
+MaxProtocol = TLSv1.2
+"""
+
 
 @attrs.define
 class OfflineImap:
@@ -62,9 +74,14 @@ remotepass = {self.account[1]}
 sslcacertfile = {self.server.ca_file}
 """
         )
+        env = {**os.environ, "HOME": str(self.home), "LANG": "C.UTF-8"}
+        if self.service == "imap":
+            openssl = self.home / "openssl.cnf"
+            openssl.write_text(TLS_1_2)
+            env["OPENSSL_CONF"] = str(openssl)
         done = subprocess.run(
             [require_program("offlineimap"), "-c", str(rc), "-o"],
-            env={**os.environ, "HOME": str(self.home), "LANG": "C.UTF-8"},
+            env=env,
             capture_output=True,
             text=True,
             timeout=300,
