@@ -110,21 +110,6 @@ class View:
 
     # -- numbers ------------------------------------------------------------
 
-    def uid_of(self, number: SeqNum) -> Uid:
-        """The UID of a message the client knows.
-
-        Raises:
-            NoSuchNumber: not in 1 .. `count`.
-        """
-        if not 0 < number <= self.count:
-            raise NoSuchNumber(number, self.count)
-        return Uid(self.uids[number - 1])
-
-    def number_of(self, uid: Uid) -> SeqNum | None:
-        """The sequence number of a UID; None for a message the client does not know."""
-        at = self._position(uid)
-        return None if at < 0 else SeqNum(at + 1)
-
     def resolve(self, numbers: SequenceSet, *, by_uid: bool) -> NumSet:
         """Turn what the client wrote into UIDs; cost O(ranges written).
 
@@ -276,11 +261,6 @@ class View:
         return [_flags_line(keywords), _permanent_line(keywords, rights)]
 
     # -- what the client is told --------------------------------------------
-
-    def owe_flags(self, uids: Iterable[Uid]) -> None:
-        """Have the next `drain` tell the flags of these messages, changed or not: what a
-        STORE that is not silent answers (RFC 3501 §6.4.6)."""
-        self._owed.update(uids)
 
     def told_flags(self, uids: Iterable[Uid], mod_sequence: ModSeq) -> None:
         """Note that the client has just been told the present flags of these messages.
