@@ -1,18 +1,25 @@
-"""The transport that sends at once: nothing is lost, doubled or put in another order."""
+"""The transport that sends at once and stays awake for a quick client: nothing is lost,
+doubled or put in another order, and nobody waits for long."""
 
 from __future__ import annotations
 
+import contextlib
 import random
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from mailserver.server import transport
 from mailserver.server.transport import PromptServer
 
 reactor: Any = _reactor
@@ -130,3 +137,191 @@ class PromptServerTests(TestCase):
         await near.gone
         near.transport.write(b"after the end")  # type: ignore[union-attr]
         self.assertEqual(near.lost, 1)
+
+
+class Echo(Protocol):
+    """The server: answers each line with itself, in one write; some lines do more."""
+
+    transport: PromptServer  # type: ignore[assignment]
+
+    def __init__(self, made: list[Echo]) -> None:
+        made.append(self)
+        self.rest = b""
+        self.got: list[bytes] = []
+        self.reasons: list[Failure | None] = []
+        self.gone: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        self.got += lines
+        if b"fail" in lines:
+            raise ValueError("as the test wants")
+        if b"mute" not in lines:
+            self.transport.write(b"".join(line + b"\n" for line in lines))
+        if b"pause" in lines:
+            self.transport.pauseProducing()
+            reactor.callLater(0.2, self.transport.resumeProducing)
+        if b"end" in lines:
+            self.transport.loseConnection()
+        if b"abort" in lines:
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.reasons.append(reason)
+        self.gone.callback(None)
+
+
+class QuickClients(TestCase):
+    """The next command is looked for, for so long here that every client is quick."""
+
+    def setUp(self) -> None:
+        self.pace = transport._Pace()
+        self.patch(transport, "_pace", self.pace)
+        self.patch(transport, "QUICK", 5.0)
+        self.patch(transport, "LINGER", 0.1)
+        self.made: list[Echo] = []
+        listening = Factory.forProtocol(lambda: Echo(self.made))
+        listening.noisy = False
+        self.port = reactor.listenTCP(0, listening, interface="127.0.0.1")
+        self.port.transport = PromptServer
+        self.addCleanup(self.port.stopListening)
+
+    def client(self) -> socket.socket:
+        """Connect, from a thread."""
+        address = ("127.0.0.1", self.port.getHost().port)
+        connected = socket.create_connection(address, timeout=20)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
+
+    async def talk(self, *last: bytes) -> bytes:
+        """A client sends 20 lines, one after the answer to the other, then the last ones,
+        with a moment between them, and reads until the end."""
+
+        def work() -> bytes:
+            with self.client() as connected:
+                for number in range(20):
+                    connected.sendall(b"%d\n" % number)
+                    assert connected.recv(100) == b"%d\n" % number
+                for line in last:
+                    connected.sendall(line + b"\n")
+                    time.sleep(0.02)
+                connected.shutdown(socket.SHUT_WR)
+                return b"".join(iter(lambda: connected.recv(100), b""))
+
+        return await deferToThread(work)
+
+    async def test_each_command_is_answered_once_and_in_order(self) -> None:
+        self.assertEqual(await self.talk(b"a", b"b", b"c"), b"a\nb\nc\n")
+        [near] = self.made
+        await near.gone
+        self.assertEqual(near.got, [b"%d" % number for number in range(20)] + [b"a", b"b", b"c"])
+        [reason] = near.reasons
+        assert reason is not None
+        reason.trap(ConnectionDone)
+        self.assertIsNone(self.pace.connection)
+
+    async def test_a_command_is_read_without_the_reactor(self) -> None:
+        self.patch(transport, "HELD", 5.0)
+        turns: list[bytes] = []
+
+        def work() -> list[bytes]:
+            with self.client() as connected:
+                for number in range(30):
+                    if number == 20:
+                        reactor.callFromThread(turns.append, b"a turn")
+                    connected.sendall(b"%d\n" % number)
+                    assert connected.recv(100) == b"%d\n" % number
+                return list(turns)
+
+        self.assertEqual(await deferToThread(work), [])
+        self.assertEqual(turns, [b"a turn"])
+
+    async def test_the_others_get_their_turn_meanwhile(self) -> None:
+        ended: list[bool] = []
+
+        def quick() -> int:
+            asked = 0
+            with self.client() as connected:
+                while not ended and asked < 100_000:
+                    connected.sendall(b"quick\n")
+                    assert connected.recv(100) == b"quick\n"
+                    asked += 1
+            return asked
+
+        def slow() -> float:
+            with self.client() as connected:
+                longest = 0.0
+                for _each in range(20):
+                    time.sleep(0.01)
+                    asked = time.monotonic()
+                    connected.sendall(b"slow\n")
+                    assert connected.recv(100) == b"slow\n"
+                    longest = max(longest, time.monotonic() - asked)
+            return longest
+
+        at_work = deferToThread(quick)
+        longest = await deferToThread(slow)
+        ended.append(True)
+        self.assertGreater(await at_work, 20)
+        self.assertLess(longest, 1.0)
+
+    async def test_a_client_that_was_not_quick_has_to_send_twice_as_many_to_count_again(
+        self,
+    ) -> None:
+        self.patch(transport, "LINGER", 0.0)
+        self.patch(transport, "LONGEST_STREAK", 24)
+
+        def work() -> list[int]:
+            needed: list[int] = []
+            with self.client() as connected:
+                for _each in range(100):
+                    time.sleep(0.002)
+                    connected.sendall(b"line\n")
+                    assert connected.recv(100) == b"line\n"
+                    if self.pace.needed not in needed:
+                        needed.append(self.pace.needed)
+            return needed
+
+        self.assertEqual(await deferToThread(work), [8, 16, 24])
+
+    async def test_a_client_that_has_stopped_keeps_nobody_awake(self) -> None:
+        self.patch(transport, "LINGER", 100e-6)
+
+        def work() -> float:
+            with self.client() as connected:
+                for _each in range(20):
+                    connected.sendall(b"line\n")
+                    assert connected.recv(100) == b"line\n"
+                before = time.process_time()
+                time.sleep(0.5)
+                return time.process_time() - before
+
+        self.assertLess(await deferToThread(work), 0.1)
+
+    async def test_what_comes_after_a_pause_waits_for_its_end(self) -> None:
+        paused = time.monotonic()
+        self.assertEqual(await self.talk(b"pause", b"later"), b"pause\nlater\n")
+        self.assertGreater(time.monotonic() - paused, 0.2)
+
+    async def test_a_command_without_an_answer_ends_the_wait(self) -> None:
+        self.patch(transport, "HELD", 5.0)
+        self.assertEqual(await self.talk(b"mute", b"more"), b"more\n")
+
+    async def test_nothing_is_read_after_the_end(self) -> None:
+        for word in (b"end", b"abort"):
+            with self.subTest(word):
+                self.made.clear()
+                with contextlib.suppress(OSError):  # aborting resets the client's end
+                    self.assertEqual(await self.talk(word, b"too late"), b"end\n")
+                [near] = self.made
+                await near.gone
+                self.assertEqual(near.got[20:], [word])
+                self.assertEqual(len(near.reasons), 1)
+
+    async def test_what_fails_ends_this_connection_alone(self) -> None:
+        self.assertEqual(await self.talk(b"fail"), b"")
+        [near] = self.made
+        await near.gone
+        self.assertEqual(len(near.reasons), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(await self.talk(b"next"), b"next\n")
