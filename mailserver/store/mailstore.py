@@ -244,10 +244,17 @@ class MailStore:
 
     async def select(self, who: Principal, name: str) -> tuple[MailboxInfo, Image]:
         """Find a mailbox and give its image; see `IMailStore.select`."""
-        mailbox = await self._named(who, name)
-        if not mailbox.selectable:
-            raise no_such_mailbox(name)
-        info = _info(who.account, mailbox)
+        name = canonical(name)
+
+        def find(connection: Connection) -> tuple[MailboxInfo, Mailbox]:
+            mailbox = _there(connection, name)
+            if not mailbox.selectable:
+                raise no_such_mailbox(name)
+            return _info(who.account, mailbox), mailbox
+
+        info, mailbox = await self._engine.read(
+            who.account, lambda c: c.kept(("to select", name), lambda: find(c))
+        )
         return info, await self._opened(info.ref, mailbox)
 
     async def _opened(self, ref: MailboxRef, mailbox: Mailbox) -> Image:

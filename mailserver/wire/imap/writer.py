@@ -340,6 +340,7 @@ def _fetch_datum(item: r.FetchDatum) -> bytes:
 # -- whole responses ---------------------------------------------------------------------
 
 
+@lru_cache(maxsize=256)
 def response_text(text: str) -> bytes:
     """Make text for people fit to stand in a response: one line, printable US-ASCII, not
     empty (T19), not to be taken for a code or for the announcement of a literal.
@@ -360,9 +361,7 @@ def response_code(code: r.ResponseCode) -> bytes:
     """
     match code:
         case r.Code(name, text):
-            if _CODE_TEXT.fullmatch(text) is None:
-                raise ValueError(f"{text!r} cannot stand in a response code")
-            return b"%b %b" % (atom(name), text) if text else atom(name)
+            return _plain_code(name, text)
         case r.NumberCode(name, number):
             return b"%b %d" % (atom(name), number)
         case r.CapabilityCode(tokens):
@@ -378,6 +377,13 @@ def response_code(code: r.ResponseCode) -> bytes:
             return b"APPENDUID %d %b" % (validity, number_set(uids))
         case r.CopyUid(validity, source, target):
             return b"COPYUID %d %b %b" % (validity, number_set(source), number_set(target))
+
+
+@lru_cache(maxsize=256)
+def _plain_code(name: bytes, text: bytes) -> bytes:
+    if _CODE_TEXT.fullmatch(text) is None:
+        raise ValueError(f"{text!r} cannot stand in a response code")
+    return b"%b %b" % (atom(name), text) if text else atom(name)
 
 
 def status(
