@@ -364,6 +364,15 @@ class IMailStore(Interface):
             MailError: NONEXISTENT, NO_PERMISSION, OVER_QUOTA, TOO_BIG, LIMIT (keywords).
         """
 
+    async def append_to(
+        who: Principal, name: str, messages: Sequence[tuple[ISpooled, Flags, InternalDate]]
+    ) -> tuple[MailboxInfo, Copied]:
+        """`find` and `append` by one look at the database.
+
+        Raises:
+            MailError: as `append`, and CANNOT (bad name).
+        """
+
     async def deliver(recipient: Recipient, message: ISpooled, prefix: bytes) -> MailboxInfo:
         """Put a message into a recipient's INBOX, or the mailbox that the subaddress
         names if there is one; durable.

@@ -212,9 +212,7 @@ class MailStore:
         name = canonical(name)
 
         def read(connection: Connection) -> tuple[MailboxInfo, Sequence[QuotaRoot]]:
-            mailbox = _there(connection, name)
-            if not mailbox.selectable:
-                raise no_such_mailbox(name)
+            mailbox = _for_messages(connection, name)
             return _info(who.account, mailbox), (quota.root(connection, mailbox.quota_root),)
 
         return await self._engine.read(who.account, read)
@@ -247,9 +245,7 @@ class MailStore:
         name = canonical(name)
 
         def find(connection: Connection) -> tuple[MailboxInfo, Mailbox]:
-            mailbox = _there(connection, name)
-            if not mailbox.selectable:
-                raise no_such_mailbox(name)
+            mailbox = _for_messages(connection, name)
             return _info(who.account, mailbox), mailbox
 
         info, mailbox = await self._engine.read(
@@ -526,6 +522,27 @@ class MailStore:
         await self._refresh_open(target)
         return copied
 
+    async def append_to(
+        self,
+        who: Principal,
+        name: str,
+        messages: Sequence[tuple[ISpooled, Flags, InternalDate]],
+    ) -> tuple[MailboxInfo, Copied]:
+        """Find a mailbox and add messages; see `IMailStore.append_to`."""
+        name = canonical(name)
+        coming = [
+            message_rules.incoming(_own(spooled), given, date) for spooled, given, date in messages
+        ]
+
+        def write(transaction: Transaction) -> tuple[MailboxInfo, Copied]:
+            mailbox = _for_messages(transaction.connection, name)
+            copied = message_rules.append(transaction, mailbox, coming)
+            return _info(who.account, mailbox), copied
+
+        info, copied = await self._engine.write(who.account, write, is_short=_is_short(coming))
+        await self._refresh_open(info.ref)
+        return info, copied
+
     async def deliver(self, recipient: Recipient, message: ISpooled, prefix: bytes) -> MailboxInfo:
         """Put a message into a recipient's mailbox; see `IMailStore.deliver`."""
         _must_be_active(recipient.account)
@@ -617,6 +634,18 @@ def _there(connection: Connection, name: str) -> Mailbox:
     """
     mailbox = by_name(connection, name)
     if mailbox is None:
+        raise no_such_mailbox(name)
+    return mailbox
+
+
+def _for_messages(connection: Connection, name: str) -> Mailbox:
+    """The row of a mailbox that is more than a level of hierarchy.
+
+    Raises:
+        MailError: NONEXISTENT.
+    """
+    mailbox = _there(connection, name)
+    if not mailbox.selectable:
         raise no_such_mailbox(name)
     return mailbox
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.model.flags import Flags
+from mailserver.model.flags import Flags, System
 from mailserver.model.ids import Uid
 from mailserver.model.message import InternalDate
 from mailserver.model.names import SpecialUse
@@ -333,3 +333,22 @@ def test_where_messages_are_to_go(rig: Rig) -> None:
     rig.run(rig.store.delete(who, "above"))
     assert not rig.run(rig.store.find(who, "above")).selectable
     refused(rig, ErrorKind.NONEXISTENT, rig.store.find_target(who, "above"))
+
+
+def test_messages_go_where_a_name_says(rig: Rig) -> None:
+    """`find` and `append` by one look: what is refused leaves nothing (T25, T49)."""
+    bob = rig.other("bob@example.org", message_limit=2)
+    who = rig.principal(bob)
+    item = (rig.spool(), Flags(System.SEEN, ("$Work",)), InternalDate(5))
+    info, copied = rig.run(rig.store.append_to(who, "inbox", [item, item]))
+    assert info == rig.run(rig.store.find(who, "INBOX"))
+    assert list(copied.target) == [1, 2]
+    status = rig.run(rig.store.status(who, info.ref))
+    assert (status.messages, status.unseen, status.uid_next) == (2, 0, 3)
+    refused(rig, ErrorKind.OVER_QUOTA, rig.store.append_to(who, "INBOX", [item]))
+    rig.run(rig.store.create(who, "above/below"))
+    rig.run(rig.store.delete(who, "above"))
+    for name in ("nowhere", "above"):
+        refused(rig, ErrorKind.NONEXISTENT, rig.store.append_to(who, name, [item]))
+    refused(rig, ErrorKind.CANNOT, rig.store.append_to(who, "a//b", [item]))
+    assert rig.run(rig.store.status(who, info.ref)) == status

@@ -436,6 +436,11 @@ class ImapConnection(Conversation):
             if waiting is not None:
                 waiting.callback(None)
 
+    @property
+    def awaits_leave(self) -> bool:
+        """See `Peer.awaits_leave`."""
+        return self._wanted is not None and self._wanted.synchronizing
+
     async def accept_literal(self, sink: Callable[[bytes], None]) -> None:
         """See `Peer.accept_literal`."""
         wanted, self._wanted = self._wanted, None

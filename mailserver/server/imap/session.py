@@ -181,6 +181,10 @@ class Peer(Protocol):
             The line without CRLF, or None when woken.
         """
 
+    @property
+    def awaits_leave(self) -> bool:
+        """The client waits to be asked for the literal that the command's octets end with."""
+
     async def accept_literal(self, sink: Callable[[bytes], None]) -> None:
         """Take in the literal that the command's octets end with.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.model.acl import Right
@@ -17,20 +18,26 @@ FOREIGN = "~"
 """First character of the names of other users' mailboxes: nobody can create those."""
 
 
-async def find_target(session: Session, name: str) -> tuple[MailboxInfo, Sequence[QuotaRoot]]:
-    """Find the mailbox that messages are to go to, and the quota roots they count against.
-
-    Raises:
-        MailError: TRY_CREATE where it is missing, or only a level of hierarchy, and
-            CREATE would be allowed (T25), NO_PERMISSION (no `i`), CANNOT (bad name),
-            NONEXISTENT.
-    """
+@contextmanager
+def try_create(name: str) -> Iterator[None]:
+    """Around work on a target: that it is missing, or only a level of hierarchy, is answered
+    with TRY_CREATE where CREATE would be allowed (T25)."""
     try:
-        return await session.store.find_target(session.who, name)
+        yield
     except MailError as error:
         if error.kind is ErrorKind.NONEXISTENT and not name.startswith(FOREIGN):
             raise MailError(ErrorKind.TRY_CREATE, error.text, subject=name) from error
         raise
+
+
+async def find_target(session: Session, name: str) -> tuple[MailboxInfo, Sequence[QuotaRoot]]:
+    """Find the mailbox that messages are to go to, and the quota roots they count against.
+
+    Raises:
+        MailError: TRY_CREATE, NO_PERMISSION (no `i`), CANNOT (bad name), NONEXISTENT.
+    """
+    with try_create(name):
+        return await session.store.find_target(session.who, name)
 
 
 async def show_arrivals(session: Session, target: MailboxInfo) -> None:

@@ -36,6 +36,8 @@ def join_thread(connection: Connection, message_id: str, ancestors: tuple[str, .
         ancestors = (ancestors[0], *ancestors[1 - MAX_ANCESTORS :])
     ids = [word for word in (message_id, *reversed(ancestors)) if word]
     digests = list(dict.fromkeys(_digest(word.encode("utf-8", "replace")) for word in ids))
+    if len(digests) == 1 and connection.run(sql.JOIN_THREAD, (digests[0], digests[0])):
+        return digests[0]  # as most begin one: found out by one statement
     number = 0
     for digest in digests:
         if found := connection.row(sql.THREAD_OF, (digest,)):

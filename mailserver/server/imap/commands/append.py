@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import ISpooled
 from mailserver.model.flags import Flags
 from mailserver.model.message import InternalDate
+from mailserver.model.quota import QuotaRoot
 from mailserver.server.imap.registry import LOGGED_IN, CommandSpec
 from mailserver.server.imap.session import Session
 from mailserver.server.imap.status import ok
-from mailserver.server.imap.target import append_uid, find_target, show_arrivals
+from mailserver.server.imap.target import append_uid, find_target, show_arrivals, try_create
 from mailserver.wire.imap.commands import Append, AppendMessage
 from mailserver.wire.imap.grammar.append import parse_append, parse_append_next
 from mailserver.wire.imap.responses import Status
 from mailserver.wire.imap.scanner import Scanner
+
+SENT_ANYWAY = 65536
+"""Octets of a message up to which it is not looked whether it may come, if the client sends it
+without being asked to."""
 
 
 async def append(session: Session, command: Append) -> Status:
@@ -23,8 +30,8 @@ async def append(session: Session, command: Append) -> Status:
     over the quota or of no octets is refused when it is announced, and with it all others:
     a client need not send 50 MB to be told so.
     """
-    target, roots = await find_target(session, command.mailbox)
     limit = session.store.max_message_size
+    roots: Sequence[QuotaRoot] | None = None
     taken: list[tuple[ISpooled, Flags, InternalDate]] = []
     try:
         message: AppendMessage | None = command.first
@@ -32,13 +39,16 @@ async def append(session: Session, command: Append) -> Status:
         while message is not None:
             _check(message, limit)
             octets += message.size
-            for root in roots:
+            if roots is None and (session.connection.awaits_leave or octets > SENT_ANYWAY):
+                _, roots = await find_target(session, command.mailbox)
+            for root in roots or ():
                 root.check_room(octets, len(taken) + 1)
             spooled = await _receive(session)
             taken.append((spooled, message.flags, message.date or _now(session)))
             rest = await session.connection.command_rest()
             message = parse_append_next(Scanner(rest, session.dialect))
-        copied = await session.store.append(session.who, target.ref, taken)
+        with try_create(command.mailbox):
+            target, copied = await session.store.append_to(session.who, command.mailbox, taken)
     finally:
         for spooled, _, _ in taken:
             spooled.discard()

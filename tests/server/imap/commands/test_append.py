@@ -109,6 +109,26 @@ def test_a_refusal_before_the_octets_keeps_the_connection(server: Rig) -> None:
     assert client.command("NOOP") == [". OK NOOP completed"]
 
 
+def test_octets_that_come_unasked_are_taken_before_the_target_is_looked_at(server: Rig) -> None:
+    """T25: a small message is there anyway; it is refused whole all the same."""
+    client = server.client(mailbox="INBOX")
+    missing = b"APPEND Nowhere {%d+}\r\n%b"
+    for octets in (MAIL, LARGE, MAIL + b"x" * 60_000):
+        [answer] = client.command(missing % (len(octets), octets))
+        assert answer.startswith(". NO [TRYCREATE] ")
+        assert spooled_files(server) == []
+    client.send(b"a APPEND Nowhere {%d+}\r\n%b" % (len(LARGE), LARGE[:200_000]))
+    assert client.read_response().startswith(b"a NO [TRYCREATE] ")  # though most of it is to come
+    assert spooled_files(server) == []
+    client.send(LARGE[200_000:] + b"\r\n")
+    account = server.accounts["ann@example.org"].id
+    server.loop.result(server.store.set_quota(account, 4000, message_limit=None))
+    two = b"APPEND INBOX {%d+}\r\n%b {%d+}\r\n%b" % (3000, b"x" * 3000, 2000, b"x" * 2000)
+    assert client.command(two)[-1].startswith(". NO [OVERQUOTA] ")
+    assert client.command("STATUS INBOX (MESSAGES)")[0] == "* STATUS INBOX (MESSAGES 0)"
+    assert append(client, MAIL)[-1].startswith(". OK [APPENDUID ")
+
+
 def test_a_message_that_grows_over_the_limit(server: Rig) -> None:
     """T31: bare line ends become CRLF, and only then the size is known."""
     client = server.client(mailbox="INBOX")
