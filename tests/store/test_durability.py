@@ -55,15 +55,18 @@ def test_a_file_is_durable_before_its_row(rig: Rig, monkeypatch: pytest.MonkeyPa
     record("fsync", lambda fd: os.readlink(f"/proc/self/fd/{fd}"))
     record("link", lambda source, target: str(target))
     record("mkdir", lambda path, mode=0: str(path))
-    run = SqliteConnection.run
+    begin, commit = SqliteConnection.begin_writing, SqliteConnection.commit
 
-    def traced(self: Any, statement: str, arguments: Any = ()) -> int:
-        result = run(self, statement, arguments)
-        if statement in ("BEGIN IMMEDIATE", "COMMIT"):
-            calls.append((statement, ""))
-        return result
+    def traced_begin(self: SqliteConnection) -> None:
+        begin(self)
+        calls.append(("BEGIN IMMEDIATE", ""))
 
-    monkeypatch.setattr(SqliteConnection, "run", traced)
+    def traced_commit(self: SqliteConnection) -> None:
+        commit(self)
+        calls.append(("COMMIT", ""))
+
+    monkeypatch.setattr(SqliteConnection, "begin_writing", traced_begin)
+    monkeypatch.setattr(SqliteConnection, "commit", traced_commit)
     rig.deliver(LARGE)
     rig.deliver(LARGE + b"another")
     digests = [path.parent.name for path in rig.data.rglob("files/*/*")]
@@ -146,16 +149,16 @@ class CommitFailure(unittest.TestCase):
         others = [account(f"user{n}@example.org") for n in range(8)]
         for other in others:
             rig.run(rig.store.create_account(other))
-        run, failed = SqliteConnection.run, []
+        commit, failed = SqliteConnection.commit, []
 
-        def failing(self: Any, statement: str, arguments: Any = ()) -> int:
+        def failing(self: Any) -> None:
             [(owner,)] = self._sqlite.execute("SELECT id FROM account").fetchall()
-            if statement == "COMMIT" and owner == rig.ann.id and not failed:
+            if owner == rig.ann.id and not failed:
                 failed.append(self)
                 raise MailError(ErrorKind.UNAVAILABLE, "the sync failed")
-            return run(self, statement, arguments)
+            commit(self)
 
-        self.patch(SqliteConnection, "run", failing)
+        self.patch(SqliteConnection, "commit", failing)
         message = rig.spool(MAIL)
         recipients = [Recipient(to.name, to) for to in (*[rig.ann] * 5, *others)]
         # the thread is held up, so that the five share a commit

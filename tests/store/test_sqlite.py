@@ -52,13 +52,13 @@ class Batches(unittest.TestCase):
         self.rig = Rig(Path(self.mktemp()), open_sqlite)
         self.engine = self.rig.store._engine
         self.commits = 0
-        run = SqliteConnection.run
+        commit = SqliteConnection.commit
 
-        def counted(handle: Any, statement: str, arguments: Any = ()) -> int:
-            self.commits += statement == "COMMIT"
-            return run(handle, statement, arguments)
+        def counted(handle: Any) -> None:
+            self.commits += 1
+            commit(handle)
 
-        self.patch(SqliteConnection, "run", counted)
+        self.patch(SqliteConnection, "commit", counted)
 
     def tearDown(self) -> None:
         self.rig.close()
@@ -173,15 +173,23 @@ class ShortWrites(unittest.TestCase):
         self.engine = self.rig.store._engine
         self.write(note("first"))
         self.ran: list[tuple[str, str]] = []
-        run = SqliteConnection.run
+        run, commit = SqliteConnection.run, SqliteConnection.commit
+
+        def ran(statement: str) -> None:
+            here = threading.current_thread() is threading.main_thread()
+            self.ran.append((statement, "here" if here else "thread"))
 
         def noted(handle: Any, statement: str, arguments: Any = ()) -> int:
-            if statement in ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"):
-                here = threading.current_thread() is threading.main_thread()
-                self.ran.append((statement, "here" if here else "thread"))
+            if statement in ("BEGIN IMMEDIATE", "ROLLBACK"):
+                ran(statement)
             return run(handle, statement, arguments)
 
+        def committed(handle: Any) -> None:
+            ran("COMMIT")
+            commit(handle)
+
         self.patch(SqliteConnection, "run", noted)
+        self.patch(SqliteConnection, "commit", committed)
 
     def tearDown(self) -> None:
         self.rig.close()
@@ -202,6 +210,18 @@ class ShortWrites(unittest.TestCase):
         self.assertEqual(self.write(note("a")), "a")
         self.assertEqual(self.ran, [("BEGIN IMMEDIATE", "here"), ("COMMIT", "thread")])
         self.assertIn("a", self.words())
+
+    def test_a_transaction_that_is_lost_is_not_committed(self) -> None:
+        """R4: SQLite gives one up by itself after some errors."""
+        handle = self.engine.connect(self.rig.ann.id, writes=True)
+        self.addCleanup(handle.close)
+        handle.begin_writing()
+        handle.run("INSERT INTO subscription VALUES ('lost')")
+        handle._sqlite.rollback()
+        with self.assertRaises(MailError) as raised:
+            handle.commit()
+        self.assertEqual(raised.exception.kind, ErrorKind.UNAVAILABLE)
+        self.assertNotIn("lost", self.words())
 
     def test_what_is_not_committed_nobody_sees(self) -> None:
         raw = self.other_process()

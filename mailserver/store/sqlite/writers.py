@@ -283,7 +283,7 @@ class Writer(threading.Thread):
     ) -> list[Answer]:
         """Make it durable, then return the answers."""
         try:
-            handle.run("COMMIT")
+            handle.commit()
         except MailError as error:
             account = handles.account
             _log.error(
@@ -321,7 +321,7 @@ class Writer(threading.Thread):
             for digest in unused:
                 if handle.row("SELECT 1 FROM message WHERE digest = ?", (digest,)) is None:
                     self._engine.blobs(handles.account).unlink(digest)
-            handle.run("COMMIT")
+            handle.commit()
         except (MailError, OSError) as error:
             _log.warn("files are left: {e}", e=error)
             if handle.in_transaction:

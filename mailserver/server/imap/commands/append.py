@@ -46,7 +46,7 @@ async def append(session: Session, command: Append) -> Status:
             spooled = await _receive(session)
             taken.append((spooled, message.flags, message.date or _now(session)))
             rest = await session.connection.command_rest()
-            message = parse_append_next(Scanner(rest, session.dialect))
+            message = parse_append_next(Scanner(rest, session.dialect)) if rest else None
         with try_create(command.mailbox):
             target, copied = await session.store.append_to(session.who, command.mailbox, taken)
     finally:
