@@ -22,7 +22,7 @@ QUICK = 200e-6
 """Seconds after an answer within which the next command of a quick client comes; being
 woken is a part of them."""
 
-STREAK, LONGEST_STREAK = 8, 1024
+STREAK, LONGEST_STREAK = 4, 1024
 """Quick commands in a row after which the next one is looked for."""
 
 HELD = 500e-6

@@ -269,7 +269,7 @@ class QuickClients(TestCase):
         self,
     ) -> None:
         self.patch(transport, "LINGER", 0.0)
-        self.patch(transport, "LONGEST_STREAK", 24)
+        self.patch(transport, "LONGEST_STREAK", 3 * transport.STREAK)
 
         def work() -> list[int]:
             needed: list[int] = []
@@ -282,7 +282,9 @@ class QuickClients(TestCase):
                         needed.append(self.pace.needed)
             return needed
 
-        self.assertEqual(await deferToThread(work), [8, 16, 24])
+        self.assertEqual(
+            await deferToThread(work), [transport.STREAK * times for times in (1, 2, 3)]
+        )
 
     async def test_a_client_that_has_stopped_keeps_nobody_awake(self) -> None:
         self.patch(transport, "LINGER", 100e-6)
