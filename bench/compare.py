@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=names, default=[])
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    say(f"this server's Python: {Path(sys.executable).resolve()}, {sys.version}")
     found: report.Rounds = {}
     for found in compare(arguments.rounds, arguments.only):
         if arguments.out is not None:
