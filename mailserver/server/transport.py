@@ -3,9 +3,10 @@ the next command of a quick client is looked for before the process sleeps.
 
 Falling asleep and being woken costs a short command more than what it does. So while one
 client alone sends command after command, its socket is looked at again and again for a moment
-after each answer. Bounds: a client counts as quick after `STREAK` quick commands in a row
-with none of another connection between them; one that then was not has to send twice as many
-to count again; and every `HELD` seconds the reactor gets its turn.
+after each answer. Bounds: a process looks after `STREAK` quick commands in a row with none of
+another connection between them; each look in vain doubles how many it takes until the next,
+and one that finds something makes it `STREAK` again; `HELD` seconds after the reactor has come
+to the connection it gets its turn, as soon as the command that runs then lets it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ STREAK, LONGEST_STREAK = 4, 1024
 """Quick commands in a row after which the next one is looked for."""
 
 HELD = 500e-6
-"""Seconds after which the reactor gets its turn, however quick the client is."""
+"""Seconds in which commands are read without the reactor, counted from the first, which it
+handed over: one that takes longer is the last."""
 
 
 class _Pace:
@@ -35,7 +37,7 @@ class _Pace:
     Attributes:
         connection: which one; None once it is gone.
         answered: when it was answered, by `perf_counter`.
-        streak: its quick commands in a row.
+        streak: its quick commands in a row, without the first.
         needed: how many it takes until the next one is looked for.
     """
 
@@ -54,11 +56,11 @@ class _Pace:
             self.streak = 0
 
     def came(self) -> None:
-        """The next one came while it was looked for."""
+        """A command was looked for, and came."""
         self.needed = STREAK
 
     def missed(self) -> None:
-        """It did not."""
+        """It did not come."""
         self.streak = 0
         self.needed = min(2 * self.needed, LONGEST_STREAK)
 
@@ -106,18 +108,18 @@ class PromptServer(tcp.Server):
         """Read what has come, and what comes soon after the answer; gives why the connection
         is to be ended, or None."""
         _pace.heard(self)
+        latest = perf_counter() + HELD
         self._has_answered = False
         ending = super().doRead()
         if ending is None and self._has_answered:
             if _pace.streak >= _pace.needed:
-                return self._linger()
+                return self._linger(latest)
             _pace.answered = perf_counter()
         return ending
 
-    def _linger(self) -> Any:
+    def _linger(self, latest: float) -> Any:
         """Take the client's next commands, as long as they come quickly; see `doRead`."""
         now = perf_counter()
-        latest = now + HELD
         while now < latest and self._has_answered and self._reads:
             end = now + LINGER
             while True:
@@ -136,7 +138,9 @@ class PromptServer(tcp.Server):
             ending = self._dataReceived(data)
             if ending is not None:
                 return ending
-            _pace.answered = now = perf_counter()
+            now = perf_counter()
+            if self._has_answered:
+                _pace.answered = now
         return None
 
     def connectionLost(self, reason: Any) -> None:

@@ -48,7 +48,8 @@ class Connection(Protocol):
 
         Args:
             find: reads from this connection alone, whenever it is called: it must not hand on
-                what was read before; and gives a value that never changes.
+                what was read before (a `kept` of its own looks again); and gives a value that
+                never changes.
         """
         ...
 

@@ -154,6 +154,8 @@ class Echo(Protocol):
     def dataReceived(self, data: bytes) -> None:
         *lines, self.rest = (self.rest + data).split(b"\n")
         self.got += lines
+        if b"long" in lines:
+            time.sleep(0.05)
         if b"fail" in lines:
             raise ValueError("as the test wants")
         if b"mute" not in lines:
@@ -172,13 +174,14 @@ class Echo(Protocol):
 
 
 class QuickClients(TestCase):
-    """The next command is looked for, for so long here that every client is quick."""
+    """The next command is looked for, for so long here that every client is quick: what is
+    sent after the first few commands is read without the reactor."""
 
     def setUp(self) -> None:
         self.pace = transport._Pace()
         self.patch(transport, "_pace", self.pace)
-        self.patch(transport, "QUICK", 5.0)
-        self.patch(transport, "LINGER", 0.1)
+        for name in ("QUICK", "LINGER", "HELD"):
+            self.patch(transport, name, 5.0)
         self.made: list[Echo] = []
         listening = Factory.forProtocol(lambda: Echo(self.made))
         listening.noisy = False
@@ -193,18 +196,20 @@ class QuickClients(TestCase):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connected
 
-    async def talk(self, *last: bytes) -> bytes:
+    async def talk(self, *last: bytes, between: Callable[[], None] = lambda: None) -> bytes:
         """A client sends 20 lines, one after the answer to the other, then the last ones,
-        with a moment between them, and reads until the end."""
+        each when the server has read the one before, and reads until the end."""
 
         def work() -> bytes:
             with self.client() as connected:
                 for number in range(20):
                     connected.sendall(b"%d\n" % number)
                     assert connected.recv(100) == b"%d\n" % number
+                near = self.made[-1]
                 for line in last:
                     connected.sendall(line + b"\n")
-                    time.sleep(0.02)
+                    wait_until(lambda line=line: line in near.got or near.reasons)  # type: ignore[misc]
+                    between()
                 connected.shutdown(socket.SHUT_WR)
                 return b"".join(iter(lambda: connected.recv(100), b""))
 
@@ -221,7 +226,6 @@ class QuickClients(TestCase):
         self.assertIsNone(self.pace.connection)
 
     async def test_a_command_is_read_without_the_reactor(self) -> None:
-        self.patch(transport, "HELD", 5.0)
         turns: list[bytes] = []
 
         def work() -> list[bytes]:
@@ -237,6 +241,8 @@ class QuickClients(TestCase):
         self.assertEqual(turns, [b"a turn"])
 
     async def test_the_others_get_their_turn_meanwhile(self) -> None:
+        self.patch(transport, "LINGER", 0.1)
+        self.patch(transport, "HELD", 500e-6)
         ended: list[bool] = []
 
         def quick() -> int:
@@ -265,9 +271,24 @@ class QuickClients(TestCase):
         self.assertGreater(await at_work, 20)
         self.assertLess(longest, 1.0)
 
-    async def test_a_client_that_was_not_quick_has_to_send_twice_as_many_to_count_again(
-        self,
-    ) -> None:
+    async def test_a_long_command_that_the_reactor_handed_over_is_the_last(self) -> None:
+        """Else a client that writes without a pause would get two turns and not one."""
+        self.patch(transport, "HELD", 0.02)
+        turns: list[bytes] = []
+        seen: list[bool] = []
+
+        def between() -> None:
+            if b"long" in self.made[-1].got:
+                reactor.callFromThread(turns.append, b"a turn")
+                wait_until(lambda: turns, 2.0)
+                seen.append(bool(turns))
+            else:
+                time.sleep(0.05)  # "two" is the last that is read without the reactor
+
+        await self.talk(b"one", b"two", b"long", between=between)
+        self.assertEqual(seen, [True])
+
+    async def test_looks_in_vain_make_looks_rare(self) -> None:
         self.patch(transport, "LINGER", 0.0)
         self.patch(transport, "LONGEST_STREAK", 3 * transport.STREAK)
 
@@ -282,9 +303,8 @@ class QuickClients(TestCase):
                         needed.append(self.pace.needed)
             return needed
 
-        self.assertEqual(
-            await deferToThread(work), [transport.STREAK * times for times in (1, 2, 3)]
-        )
+        needed = await deferToThread(work)
+        self.assertEqual(needed, [transport.STREAK * times for times in (1, 2, 3)])
 
     async def test_a_client_that_has_stopped_keeps_nobody_awake(self) -> None:
         self.patch(transport, "LINGER", 100e-6)
@@ -306,14 +326,22 @@ class QuickClients(TestCase):
         self.assertGreater(time.monotonic() - paused, 0.2)
 
     async def test_a_command_without_an_answer_ends_the_wait(self) -> None:
-        self.patch(transport, "HELD", 5.0)
-        self.assertEqual(await self.talk(b"mute", b"more"), b"more\n")
+        turns: list[bytes] = []
+        seen: list[bytes] = []
+
+        def between() -> None:
+            reactor.callFromThread(turns.append, b"a turn")
+            wait_until(lambda: turns, 2.0)
+            seen.extend(turns)
+
+        self.assertEqual(await self.talk(b"mute", between=between), b"")
+        self.assertTrue(seen)
 
     async def test_nothing_is_read_after_the_end(self) -> None:
         for word in (b"end", b"abort"):
             with self.subTest(word):
                 self.made.clear()
-                with contextlib.suppress(OSError):  # aborting resets the client's end
+                with contextlib.suppress(OSError):  # the client's end may be reset
                     self.assertEqual(await self.talk(word, b"too late"), b"end\n")
                 [near] = self.made
                 await near.gone
@@ -327,3 +355,10 @@ class QuickClients(TestCase):
         self.assertEqual(len(near.reasons), 1)
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertEqual(await self.talk(b"next"), b"next\n")
+
+
+def wait_until(come: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait in a thread until it has come, or for so long."""
+    end = time.monotonic() + seconds
+    while not come() and time.monotonic() < end:
+        time.sleep(0.002)

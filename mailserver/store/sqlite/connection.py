@@ -243,9 +243,9 @@ class SqliteConnection:
         Raises:
             MailError: it failed, or SQLite had given the transaction up by itself.
         """
-        if not self._sqlite.in_transaction:  # there this way would do nothing, in silence
-            raise MailError(ErrorKind.UNAVAILABLE, "the mail database gave a change up")
         try:
+            if not self._sqlite.in_transaction:  # then this way would do nothing, in silence
+                raise MailError(ErrorKind.UNAVAILABLE, "the mail database gave a change up")
             self._sqlite.commit()
         except sqlite3.Error as error:
             raise refusal(error) from error

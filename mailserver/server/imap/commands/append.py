@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import ISpooled
 from mailserver.model.flags import Flags
+from mailserver.model.mailbox import MailboxInfo
 from mailserver.model.message import InternalDate
 from mailserver.model.quota import QuotaRoot
 from mailserver.server.imap.registry import LOGGED_IN, CommandSpec
@@ -19,8 +20,8 @@ from mailserver.wire.imap.responses import Status
 from mailserver.wire.imap.scanner import Scanner
 
 SENT_ANYWAY = 65536
-"""Octets of a message up to which it is not looked whether it may come, if the client sends it
-without being asked to."""
+"""Octets of a command's messages up to which the target is not looked at before they are taken,
+if the client sends them without being asked to."""
 
 
 async def append(session: Session, command: Append) -> Status:
@@ -28,27 +29,34 @@ async def append(session: Session, command: Append) -> Status:
 
     The target is looked at before the first octet is asked for. A message over the limit,
     over the quota or of no octets is refused when it is announced, and with it all others:
-    a client need not send 50 MB to be told so.
+    a client need not send 50 MB to be told so. Only of the few octets that come unasked is it
+    found out when they are put away.
     """
-    limit = session.store.max_message_size
-    roots: Sequence[QuotaRoot] | None = None
+    store, who = session.store, session.who
+    few = min(SENT_ANYWAY, store.max_message_size)
+    target: MailboxInfo | None = None
+    roots: Sequence[QuotaRoot] = ()
     taken: list[tuple[ISpooled, Flags, InternalDate]] = []
     try:
         message: AppendMessage | None = command.first
         octets = 0
         while message is not None:
-            _check(message, limit)
             octets += message.size
-            if roots is None and (session.connection.awaits_leave or octets > SENT_ANYWAY):
-                _, roots = await find_target(session, command.mailbox)
-            for root in roots or ():
+            comes_unasked = message.size > 0 and octets <= few
+            if target is None and (session.connection.awaits_leave or not comes_unasked):
+                target, roots = await find_target(session, command.mailbox)
+            _check(message, store.max_message_size)
+            for root in roots:
                 root.check_room(octets, len(taken) + 1)
             spooled = await _receive(session)
             taken.append((spooled, message.flags, message.date or _now(session)))
             rest = await session.connection.command_rest()
             message = parse_append_next(Scanner(rest, session.dialect)) if rest else None
-        with try_create(command.mailbox):
-            target, copied = await session.store.append_to(session.who, command.mailbox, taken)
+        if target is not None:
+            copied = await store.append(who, target.ref, taken)
+        else:
+            with try_create(command.mailbox):
+                target, copied = await store.append_to(who, command.mailbox, taken)
     finally:
         for spooled, _, _ in taken:
             spooled.discard()

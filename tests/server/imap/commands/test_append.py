@@ -109,7 +109,9 @@ def test_a_refusal_before_the_octets_keeps_the_connection(server: Rig) -> None:
     assert client.command("NOOP") == [". OK NOOP completed"]
 
 
-def test_octets_that_come_unasked_are_taken_before_the_target_is_looked_at(server: Rig) -> None:
+def test_of_few_octets_that_come_unasked_it_is_found_out_when_they_are_put_away(
+    server: Rig,
+) -> None:
     """T25: a small message is there anyway; it is refused whole all the same."""
     client = server.client(mailbox="INBOX")
     missing = b"APPEND Nowhere {%d+}\r\n%b"
@@ -121,12 +123,27 @@ def test_octets_that_come_unasked_are_taken_before_the_target_is_looked_at(serve
     assert client.read_response().startswith(b"a NO [TRYCREATE] ")  # though most of it is to come
     assert spooled_files(server) == []
     client.send(LARGE[200_000:] + b"\r\n")
+    for announced in (b"{0+}\r\n", b"{0}", b"{%d}" % (server.store.max_message_size + 1)):
+        [answer] = client.command(b"APPEND Nowhere " + announced)
+        assert answer.startswith(". NO [TRYCREATE] ")
     account = server.accounts["ann@example.org"].id
     server.loop.result(server.store.set_quota(account, 4000, message_limit=None))
     two = b"APPEND INBOX {%d+}\r\n%b {%d+}\r\n%b" % (3000, b"x" * 3000, 2000, b"x" * 2000)
     assert client.command(two)[-1].startswith(". NO [OVERQUOTA] ")
     assert client.command("STATUS INBOX (MESSAGES)")[0] == "* STATUS INBOX (MESSAGES 0)"
     assert append(client, MAIL)[-1].startswith(". OK [APPENDUID ")
+
+
+def test_a_target_that_is_renamed_after_the_go_ahead(server: Rig) -> None:
+    """T25: the message goes to the mailbox that was there when the client was told to send."""
+    client, other = server.client(), server.client()
+    other.command("CREATE Old")
+    client.send(b"a APPEND Old {%d}\r\n" % len(MAIL))
+    assert client.read_response().startswith(b"+ ")
+    assert other.command("RENAME Old New")[-1].startswith(". OK")
+    client.send(MAIL + b"\r\n")
+    assert client.read_response().startswith(b"a OK [APPENDUID ")
+    assert other.command("STATUS New (MESSAGES)")[0].endswith("(MESSAGES 1)")
 
 
 def test_a_message_that_grows_over_the_limit(server: Rig) -> None:
