@@ -369,6 +369,9 @@ class IMailStore(Interface):
     ) -> tuple[MailboxInfo, Copied]:
         """`find` and `append` by one look at the database.
 
+        Returns:
+            The mailbox of that name, and what `append` gives.
+
         Raises:
             MailError: as `append`, and CANNOT (bad name).
         """

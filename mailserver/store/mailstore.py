@@ -514,12 +514,9 @@ class MailStore:
             for (spooled, given, date), key, name in zip(messages, keys, names, strict=True)
         ]
 
-        def write(transaction: Transaction) -> Copied:
-            mailbox, rights = authorize(transaction.connection, who, target, Right.INSERT)
-            return message_rules.append(transaction, mailbox, _permitted(coming, rights))
-
-        copied = await self._engine.write(target.account, write, is_short=_is_short(coming))
-        await self._refresh_open(target)
+        _, copied = await self._take_in(
+            target.account, coming, lambda c: authorize(c, who, target, Right.INSERT)
+        )
         return copied
 
     async def append_to(
@@ -533,15 +530,28 @@ class MailStore:
         coming = [
             message_rules.incoming(_own(spooled), given, date) for spooled, given, date in messages
         ]
+        mailbox, copied = await self._take_in(
+            who.account, coming, lambda c: (_for_messages(c, name), ALL_RIGHTS)
+        )
+        return _info(who.account, mailbox), copied
 
-        def write(transaction: Transaction) -> tuple[MailboxInfo, Copied]:
-            mailbox = _for_messages(transaction.connection, name)
-            copied = message_rules.append(transaction, mailbox, coming)
-            return _info(who.account, mailbox), copied
+    async def _take_in(
+        self,
+        account: AccountId,
+        coming: Sequence[message_rules.Incoming],
+        find: Callable[[Connection], tuple[Mailbox, Rights]],
+        kind: EventKind = EventKind.UPDATE_MSG,
+    ) -> tuple[Mailbox, Copied]:
+        """Add messages to the mailbox that is found in the same transaction."""
 
-        info, copied = await self._engine.write(who.account, write, is_short=_is_short(coming))
-        await self._refresh_open(info.ref)
-        return info, copied
+        def write(transaction: Transaction) -> tuple[Mailbox, Copied]:
+            mailbox, rights = find(transaction.connection)
+            coming_in = _permitted(coming, rights)
+            return mailbox, message_rules.append(transaction, mailbox, coming_in, kind)
+
+        mailbox, copied = await self._engine.write(account, write, is_short=_is_short(coming))
+        await self._refresh_open(MailboxRef(account, mailbox.id))
+        return mailbox, copied
 
     async def deliver(self, recipient: Recipient, message: ISpooled, prefix: bytes) -> MailboxInfo:
         """Put a message into a recipient's mailbox; see `IMailStore.deliver`."""
@@ -550,15 +560,13 @@ class MailStore:
             _own(message), Flags(), InternalDate(int(self._now())), prefix
         )
         account = recipient.account.id
-
-        def write(transaction: Transaction) -> MailboxInfo:
-            mailbox = mailbox_rules.delivery_mailbox(transaction.connection, recipient.detail)
-            message_rules.append(transaction, mailbox, (coming,), EventKind.NEW_MSG)
-            return _info(account, mailbox)
-
-        info = await self._engine.write(account, write, is_short=_is_short((coming,)))
-        await self._refresh_open(info.ref)
-        return info
+        mailbox, _ = await self._take_in(
+            account,
+            (coming,),
+            lambda c: (mailbox_rules.delivery_mailbox(c, recipient.detail), ALL_RIGHTS),
+            EventKind.NEW_MSG,
+        )
+        return _info(account, mailbox)
 
     async def check_deliverable(self, recipient: Recipient, size: int) -> None:
         """Say whether a message would be taken; see `IMailStore.check_deliverable`."""

@@ -306,6 +306,22 @@ class QuickClients(TestCase):
         needed = await deferToThread(work)
         self.assertEqual(needed, [transport.STREAK * times for times in (1, 2, 3)])
 
+    async def test_who_is_slow_or_not_alone_is_not_quick(self) -> None:
+        streaks: list[int] = []
+
+        def work() -> None:
+            with self.client() as one, self.client() as other:
+                for _each in range(20):
+                    for client in (one, other):
+                        client.sendall(b"line\n")
+                        assert client.recv(100) == b"line\n"
+                        streaks.append(self.pace.streak)
+
+        await deferToThread(work)
+        self.patch(transport, "QUICK", 0.0)
+        await self.talk()
+        self.assertEqual({*streaks, self.pace.streak}, {0})
+
     async def test_a_client_that_has_stopped_keeps_nobody_awake(self) -> None:
         self.patch(transport, "LINGER", 100e-6)
 

@@ -187,7 +187,7 @@ class ImapConnection(Conversation):
         while self.is_open and not self._running:
             if self.is_full:
                 break
-            event = self.reader.next_event() if self.reader.has_unread else NEED_DATA
+            event = self.reader.next_event()
             if event is NEED_DATA:
                 self._behind = 0
                 self.resume_input()

@@ -211,7 +211,6 @@ class Session:
         view: of the selected mailbox; None in every state but SELECTED.
         enabled: capabilities switched on by ENABLE, upper case (RFC 5161).
         disabled_capabilities: what nobody, or this account, must see, upper case (T38).
-        is_guest: the selected mailbox is another account's.
         tag: of the command that runs; ESEARCH repeats it (RFC 4731 §3.1).
     """
 
@@ -220,7 +219,6 @@ class Session:
         "connection",
         "disabled_capabilities",
         "enabled",
-        "is_guest",
         "principal",
         "services",
         "stale",
@@ -235,7 +233,6 @@ class Session:
         self.state = States.NOT_AUTHENTICATED
         self.principal: Principal | None = None
         self.view: View | None = None
-        self.is_guest = False
         self.enabled: frozenset[bytes] = frozenset()
         self.disabled_capabilities = services.settings.disabled_capabilities
         self.tag = b""
@@ -372,7 +369,6 @@ class Session:
         fails (RFC 3501 §6.3.1).
         """
         self.view = View(image, mailbox, read_only=read_only)
-        self.is_guest = mailbox.ref.account != self.who.account
         self.stale = False
         self._unsubscribe = self.bus.subscribe(mailbox.ref, self._changed)
         self._enter(States.SELECTED)
@@ -387,8 +383,12 @@ class Session:
         self._unsubscribe = None
         self.store.close(self.view.image)
         self.view = None
-        self.is_guest = False
         self._enter(States.AUTHENTICATED)
+
+    @property
+    def is_guest(self) -> bool:
+        """The selected mailbox is another account's."""
+        return self.view is not None and self.view.mailbox.ref.account != self.who.account
 
     async def leave_if_forbidden(self) -> None:
         """Leave another account's mailbox if it may not be read any more (S9).

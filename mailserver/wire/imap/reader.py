@@ -184,7 +184,7 @@ class CommandReader:
         while True:
             match self._state:
                 case _State.LINE:
-                    return self._next_line()
+                    return self._next_line() if self._buffer else NEED_DATA
                 case _State.STREAM:
                     return self._next_part()
                 case _State.WANTED:
