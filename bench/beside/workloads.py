@@ -27,17 +27,28 @@ COLD = 500
 """Messages of the mailbox that nobody has looked at before."""
 
 BIG = b"n10000"
+NEW = b"bench"
+"""Mailbox that is made anew for what is brought to it."""
 ENVELOPE = b"(ENVELOPE BODYSTRUCTURE INTERNALDATE RFC822.SIZE FLAGS)"
 FIELDS = b"(BODY.PEEK[HEADER.FIELDS (DATE FROM SUBJECT TO CC MESSAGE-ID REFERENCES)])"
-EIGHT_KIB = (
-    b"From: Pat <pat@example.org>\r\nTo: lee@example.org\r\nSubject: figures\r\n"
-    b"Message-ID: <1@example.org>\r\nDate: Mon, 02 Mar 2026 09:00:00 +0000\r\n\r\n"
-) + (b"x" * 70 + b"\r\n") * 111
+CLIENTS = {1: 500, 4: 250, 16: 100}
+"""Clients that bring mail at the same time -> messages of each."""
 
 Figures = dict[str, float]
 """Name of a row -> its figure, in the row's unit."""
 
 Workload = Callable[[Peer], Figures]
+
+
+def text_of(number: int, size: int = 8192) -> bytes:
+    """A message of one text of so many octets."""
+    header = (
+        b"From: Pat <pat@example.org>\r\nTo: lee@example.org\r\nSubject: figures, part %d\r\n"
+        b"Message-ID: <%d.%d@example.org>\r\nDate: Mon, 02 Mar 2026 09:00:00 +0000\r\n"
+        b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n"
+    ) % (number, number, time.time_ns())
+    line = b"These are the figures of last week; those of this week come on Friday.\r\n"
+    return header + line * ((size - len(header)) // len(line))
 
 
 def with_attachment(seed: int) -> bytes:
@@ -93,13 +104,21 @@ def timed(work: Callable[[], object], times: int = 1) -> float:
     return statistics.median(taken) * 1000
 
 
-def per_second(work: Callable[[int], Callable[[], object]], clients: int, each: int) -> float:
-    """Calls in a second by clients at the same time; `work` connects one and gives the call."""
+def per_second(work: Callable[[int], Callable[[int], object]], clients: int, each: int) -> float:
+    """Calls in a second by clients at the same time.
+
+    Args:
+        work: connects the client of a number, and gives the call; that gets its own number,
+            different ones in all clients.
+        each: calls of each client.
+    """
     calls = [work(number) for number in range(clients)]
-    threads = [
-        threading.Thread(target=lambda call=call: [call() for _each in range(each)])
-        for call in calls
-    ]
+
+    def run(client: int) -> None:
+        for number in range(client, clients * each, clients):
+            calls[client](number)
+
+    threads = [threading.Thread(target=run, args=(client,)) for client in range(clients)]
     start = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -112,9 +131,9 @@ def per_second(work: Callable[[int], Callable[[], object]], clients: int, each: 
 
 
 def connections(peer: Peer) -> Figures:
-    def log_in(number: int) -> Callable[[], object]:
-        Imap(peer, number).close()  # passwords that were right once are remembered
-        return lambda: Imap(peer, number).close()
+    def log_in(client: int) -> Callable[[int], object]:
+        Imap(peer, client).close()  # passwords that were right once are remembered
+        return lambda _number: Imap(peer, client).close()
 
     return {
         "login and logout, 1 client": per_second(log_in, 1, 100),
@@ -240,27 +259,38 @@ def changing(peer: Peer) -> Figures:
 
 
 def delivering(peer: Peer) -> Figures:
-    def append(number: int) -> Callable[[], object]:
-        client = Imap(peer, 100 + number)
-        return lambda: client.append(b"INBOX", EIGHT_KIB)
+    messages = [text_of(number) for number in range(64)]
 
-    def deliver(number: int) -> Callable[[], object]:
+    def append(user: int, mailbox: bytes) -> Callable[[int], object]:
+        client = Imap(peer, 100 + user)
+        if mailbox == NEW:
+            client.run(b"DELETE " + NEW, may_fail=True)
+            client.run(b"CREATE " + NEW)
+        return lambda number: client.append(mailbox, messages[number % 64])
+
+    def deliver(_client: int) -> Callable[[int], object]:
         client = Lmtp(peer)
-        chance = random.Random(number)
-        return lambda: client.deliver([200 + chance.randrange(50)], EIGHT_KIB)
+        return lambda number: client.deliver([200 + number % 50], messages[number % 64])
 
+    figures: Figures = {}
+    for clients, each in CLIENTS.items():
+        row = f"APPEND 8 KB, {_connections(clients)}"
+        figures[row] = per_second(lambda user: append(user, NEW), clients, each)
+    figures["APPEND 8 KB to INBOX, 16 connections"] = per_second(
+        lambda user: append(user, b"INBOX"), 16, CLIENTS[16]
+    )
+    for clients, each in CLIENTS.items():
+        figures[f"LMTP 8 KB, {_connections(clients)}"] = per_second(deliver, clients, each)
     many = Lmtp(peer)
     recipients = list(range(200, 250))
-    many.deliver(recipients, EIGHT_KIB)  # makes what a first delivery makes
-    figures = {
-        "APPEND 8 KB, 1 connection": per_second(append, 1, 300),
-        "APPEND 8 KB, 16 connections": per_second(append, 16, 150),
-        "LMTP 8 KB, 1 connection": per_second(deliver, 1, 300),
-        "LMTP 8 KB, 16 connections": per_second(deliver, 16, 150),
-        "LMTP, one message to 50": timed(lambda: many.deliver(recipients, EIGHT_KIB), 10),
-    }
+    many.deliver(recipients, messages[0])  # makes what a first delivery makes
+    figures["LMTP, one message to 50"] = timed(lambda: many.deliver(recipients, messages[1]), 10)
     many.close()
     return figures
+
+
+def _connections(number: int) -> str:
+    return "1 connection" if number == 1 else f"{number} connections"
 
 
 MAILDROP = 990
@@ -350,7 +380,7 @@ def idling(peer: Peer) -> Figures:
     for number in chance.sample(range(peer.idlers), min(200, peer.idlers // 2)):
         arrived.clear()
         heard.clear()
-        delivery.deliver([number], EIGHT_KIB[:2000] + b"\r\n")
+        delivery.deliver([number], text_of(number, 2000))
         done = time.perf_counter()
         assert arrived.wait(10), "a push was lost"
         delays.append(max(0.0, heard[number] - done) * 1000)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from zope.interface import implementer
 
@@ -138,7 +138,7 @@ class Spool:
         self._chunks: list[bytes] = []
         self._size = 0
         self._crc = 0
-        self._digest = sha256()
+        self._digest: Any = None  # of what is in the file
         self._path: str | None = None
         self._descriptor: int | None = None
         self._error: MailError | None = None
@@ -169,6 +169,7 @@ class Spool:
             path = str(self._directory / secrets.token_hex(16))
             self._descriptor = open_new(path)
             self._path = path
+            self._digest = sha256()
         left = memoryview(b"".join(self._chunks))
         self._chunks.clear()
         self._digest.update(left)

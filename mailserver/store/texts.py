@@ -22,6 +22,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from time import thread_time
 from typing import Any
 
 import attrs
@@ -48,17 +49,22 @@ BATCH = 50
 """Messages decoded in one go; a search that comes meanwhile waits for that long."""
 
 QUIET = 2.0
-"""Seconds without mail before it is read, so that a burst is not slowed down by that."""
+"""Seconds without mail, and with little else to do, before it is read: nobody is slowed down by
+that, least of all who brings it."""
+
+LITTLE = 0.25
+"""Share of the time that the reactor was at work: below it there is little to do. A client that
+fetches all of a mailbox, or commands without a pause, takes more."""
 
 PATIENCE = 30.0
-"""Seconds that mail which goes on coming in puts this off at most."""
+"""Seconds that mail which goes on coming in, or other work, puts this off at most."""
 
 BATCH_DELAY = 0.05
 """Seconds between batches, in which the reactor has the interpreter to itself."""
 
 BUSY_DELAY = 0.25
-"""Seconds between batches while mail goes on coming in: it is kept up with, some 200
-messages per second, for less than a tenth of a processor."""
+"""Seconds between batches while there is no quiet: mail is kept up with, some 200 messages per
+second, for less than a tenth of a processor."""
 
 OPEN_FILES = 16
 
@@ -137,6 +143,7 @@ class Texts:
         self._call: Any = None
         self._working = False
         self._busy = False  # more changed since the last look, or since the last batch began
+        self._waited_from = (0.0, 0.0)  # seconds, and seconds at work, when the wait began
         self._put_off = 0.0  # seconds since the first mail that is waited with
         self._stopped = False
 
@@ -164,20 +171,22 @@ class Texts:
     def _later(self, delay: float) -> None:
         if self._call is None and not self._working:
             self._call = self._reactor.callLater(delay, self._next)
+            self._waited_from = self._reactor.seconds(), thread_time()
 
     def _next(self) -> None:
         self._call = None
         if self._stopped or not self._arrived:
             return
-        if self._busy and self._put_off < PATIENCE:
-            self._busy = False
+        is_busy = self._busy or self._has_much_to_do
+        self._busy = False
+        if is_busy and self._put_off < PATIENCE:
             self._put_off += QUIET
             self._later(QUIET)
             return
         account, _ = self._arrived.popitem(last=False)
         left = account in self._left
         self._left.discard(account)
-        self._working, self._busy = True, False
+        self._working = True
 
         async def catch_up() -> None:
             more = await self._engine.work(partial(self._catch_up, account, left), THREAD)
@@ -189,14 +198,20 @@ class Texts:
 
         working = ensureDeferred(catch_up())
         working.addErrback(failed)
-        working.addBoth(lambda _: self._go_on())
+        working.addBoth(lambda _: self._go_on(is_busy))
 
-    def _go_on(self) -> None:
+    def _go_on(self, is_busy: bool) -> None:
         self._working = False
         if self._arrived:
-            self._later(BUSY_DELAY if self._busy else BATCH_DELAY)
+            self._later(BUSY_DELAY if is_busy or self._busy else BATCH_DELAY)
         else:
             self._put_off = 0.0
+
+    @property
+    def _has_much_to_do(self) -> bool:
+        """The reactor was at work for more than `LITTLE` of the wait that ends now."""
+        began, at_work = self._waited_from
+        return thread_time() - at_work > LITTLE * (self._reactor.seconds() - began)
 
     async def drop(self, account: AccountId) -> None:
         """Close an account's file, before the account is removed."""

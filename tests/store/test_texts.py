@@ -87,6 +87,38 @@ def test_a_stream_of_mail_is_kept_up_with(rig: Rig, monkeypatch: pytest.MonkeyPa
         rig.loop.advance(texts.BUSY_DELAY)
 
 
+def test_while_there_is_other_work_mail_is_not_read_for_some_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that keeps the reactor at work is not slowed down by mail that came before."""
+    monkeypatch.setattr(texts, "BATCH", 1)
+    share = 2 * texts.LITTLE
+    at_work = [0.0]
+    monkeypatch.setattr(texts, "thread_time", lambda: at_work[0])
+
+    def wait(seconds: float) -> None:
+        at_work[0] += share * seconds
+        rig.loop.advance(seconds)
+        rig.run(rig.store._engine.work(lambda: None, texts.THREAD))
+        rig.loop.turn()
+
+    rig.append(*[MAIL] * 4)
+    for _ in range(int(texts.PATIENCE / texts.QUIET)):
+        wait(texts.QUIET)
+        assert not text_file(rig).exists()
+    wait(texts.QUIET)
+    assert kept(rig) == [1]
+    wait(texts.BATCH_DELAY)
+    assert kept(rig) == [1]
+    wait(texts.BUSY_DELAY)
+    assert kept(rig) == [1, 2]
+    share = texts.LITTLE / 2
+    wait(texts.BUSY_DELAY)
+    assert kept(rig) == [1, 2, 3]
+    wait(texts.BATCH_DELAY)
+    assert kept(rig) == [1, 2, 3, 4]
+
+
 def test_to_look_into_headers_bodies_need_not_be_decoded(rig: Rig) -> None:
     long = b"Subject: long\r\n" + b"X-Filler: f\r\n" * 6000 + b"X-Last: hello\r\n\r\nText.\r\n"
     rig.append(MAIL, LARGE, long)

@@ -16,9 +16,10 @@ MAX_ANCESTORS = 40
 """References that are looked at: the oldest one and the nearest."""
 
 
-def _digest(message_id: bytes) -> int:
+def _digest(message_id: str) -> int:
     """A positive 63-bit number for a Message-ID."""
-    return int.from_bytes(blake2b(message_id, digest_size=8).digest(), "big") >> 1 or 1
+    octets = message_id.encode("utf-8", "replace")
+    return int.from_bytes(blake2b(octets, digest_size=8).digest(), "big") >> 1 or 1
 
 
 def join_thread(connection: Connection, message_id: str, ancestors: tuple[str, ...]) -> int:
@@ -35,16 +36,15 @@ def join_thread(connection: Connection, message_id: str, ancestors: tuple[str, .
     if len(ancestors) > MAX_ANCESTORS:
         ancestors = (ancestors[0], *ancestors[1 - MAX_ANCESTORS :])
     ids = [word for word in (message_id, *reversed(ancestors)) if word]
-    digests = list(dict.fromkeys(_digest(word.encode("utf-8", "replace")) for word in ids))
+    digests = list(dict.fromkeys(map(_digest, ids)))
     if len(digests) == 1 and connection.run(sql.JOIN_THREAD, (digests[0], digests[0])):
         return digests[0]  # as most begin one: found out by one statement
-    number = 0
     for digest in digests:
         if found := connection.row(sql.THREAD_OF, (digest,)):
-            number = found[0]
+            number: int = found[0]
             break
-    if not number:
-        number = digests[-1] if digests else _digest(secrets.token_bytes(16))
-    for digest in digests:
-        connection.run(sql.JOIN_THREAD, (digest, number))
+    else:
+        number = digests[-1] if digests else _digest(secrets.token_hex(16))
+    if len(digests) > 1:
+        connection.run_many(sql.JOIN_THREAD, [(digest, number) for digest in digests])
     return number
