@@ -43,6 +43,9 @@ class NumSet:
     @classmethod
     def from_ranges(cls, ranges: Iterable[tuple[int, int]]) -> NumSet:
         """Make a set of closed ranges (low <= high), in any order, overlaps allowed."""
+        ranges = tuple(ranges)
+        if len(ranges) <= 1:
+            return cls(ranges)
         merged: list[tuple[int, int]] = []
         for low, high in sorted(ranges):
             if merged and low <= merged[-1][1] + 1:

@@ -366,6 +366,8 @@ class ImapConnection(Conversation):
         elif self._farewell:
             self.say_goodbye(self._farewell)
         elif self.session.state is not States.NOT_AUTHENTICATED:
+            if not self.reader.has_unread:
+                self.flush()  # the client can go on while we do the rest
             self.set_deadline(IDLE, self.settings.idle_timeout)
         if not self._pumping:
             self._pump()

@@ -351,7 +351,7 @@ class SectionText(Enum):
     MIME = b"MIME"
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class BodySection:
     """`BODY[...]`, `BODY.PEEK[...]`, or one of the old names RFC822, RFC822.HEADER and
     RFC822.TEXT (RFC 3501 §6.4.5).
