@@ -56,7 +56,7 @@ LITTLE = 0.25
 """Share of the time that the reactor was at work: below it there is little to do. A client that
 fetches all of a mailbox, or commands without a pause, takes more."""
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds that mail which goes on coming in, or other work, puts this off at most."""
 
 BATCH_DELAY = 0.05
