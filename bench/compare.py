@@ -2,8 +2,9 @@
 
 python -m bench.compare [--rounds N] [--only WORKLOAD] [--out DIRECTORY]
 
-Each round runs every workload of `bench.beside.workloads` on the one server, then on the
-other; those of a single client with the client on one core and the server on the others.
+Each round runs every workload of `bench.beside.workloads` on the one server, then, once that has
+done what it puts off while it is used, on the other; those of a single client with the client on
+one core and the server on the others.
 Medians, ratios and spreads go to the screen; with `--out` also as JSON, Markdown and SVG.
 Without Dovecot, or without the root that it needs, this server is measured alone.
 """
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.beside import report
-from bench.beside.servers import Peer, apart, can_compare, dovecot, ours
+from bench.beside.servers import Peer, apart, can_compare, dovecot, ours, settle
 from bench.beside.workloads import ALONE, MANY, WORKLOADS, Figures, Workload, prepare
 
 
@@ -64,6 +65,7 @@ def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
                 say(f"{peer.label}{note}: {work.__name__}")
                 with apart(peer) if work in ALONE else nullcontext():
                     figures |= {row + note: figure for row, figure in work(peer).items()}
+            settle(peer)
             return figures
 
         for number in range(rounds):

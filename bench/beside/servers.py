@@ -24,6 +24,7 @@ ACCOUNTS = 1000
 DOMAIN = "example.com"
 PASSWORD = "bench-4711"
 START_SECONDS = 60.0
+QUIET_SECONDS = 3.0
 
 _BIN = Path(sys.executable).parent
 
@@ -254,6 +255,30 @@ def memory(pid: int) -> int:
             continue
         total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     return total
+
+
+def settle(peer: Peer) -> None:
+    """Wait until a server has done what it puts off while it is used, so that it does not take
+    from the machine while another is measured: for `QUIET_SECONDS` it hardly works, or half
+    a minute is over."""
+    end = time.monotonic() + 30
+    quiet_since, before = time.monotonic(), _work(peer.pid)
+    while time.monotonic() < min(end, quiet_since + QUIET_SECONDS):
+        time.sleep(0.2)
+        now = _work(peer.pid)
+        if now - before > 0.05:
+            quiet_since, before = time.monotonic(), now
+
+
+def _work(pid: int) -> float:
+    """Processor seconds of a process and its descendants that still are."""
+    total = 0
+    for one in _tree(pid):
+        with suppress(OSError):
+            stat = Path(f"/proc/{one}/stat").read_text()
+            user, system = stat[stat.rindex(")") + 2 :].split()[11:13]
+            total += int(user) + int(system)
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
