@@ -42,11 +42,11 @@ class Imap:
         chunks: list[bytes] = []
         end = b"\r\n"
         while True:
-            chunk = self.socket.recv(1 << 20)
+            chunk = self.socket.recv(1 << 16)
             assert chunk, "the server closed the connection"
             chunks.append(chunk)
             # The tagged line is the last one, and shorter than this.
-            end = (end + chunk)[-1000:]
+            end = (end + chunk[-1000:])[-1000:]
             if end.endswith(b"\r\n"):
                 last = end[end.rfind(b"\r\n", 0, -2) + 2 :]
                 if last.startswith(tag):

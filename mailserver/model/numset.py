@@ -27,9 +27,12 @@ class NumSet:
     @classmethod
     def of(cls, numbers: Iterable[int]) -> NumSet:
         """Make a set of single numbers, in any order, doubles allowed."""
+        numbers = sorted(numbers)
+        if len(numbers) == 1:
+            return cls(((numbers[0], numbers[0]),))
         ranges: list[tuple[int, int]] = []
         low = high = -2
-        for number in sorted(numbers):
+        for number in numbers:
             if number <= high + 1:
                 high = max(high, number)
                 continue

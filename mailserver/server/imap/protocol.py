@@ -235,6 +235,7 @@ class ImapConnection(Conversation):
         else into the command's octets.
         """
         reader = self.reader
+        scanner = None
         if wanted.first or self._pending is None:
             scanner = Scanner(reader.command_so_far, self.session.dialect)
             try:
@@ -249,21 +250,28 @@ class ImapConnection(Conversation):
                 return
             self._pending = tag, spec
         tag, spec = self._pending
-        if spec.streams and self._begin_stream(tag, spec, wanted):
-            return
+        if spec.streams:
+            if scanner is None:
+                scanner = Scanner(reader.command_so_far, self.session.dialect)
+                scanner.head()
+            if self._begin_stream(tag, spec, scanner, wanted):
+                return
         if not reader.keep():
             self._answer(bad("this literal is too large, or one too many"), tag)
         elif wanted.synchronizing:
             self.send(b"+ go ahead\r\n")
 
-    def _begin_stream(self, tag: bytes, spec: CommandSpec, wanted: LiteralWanted) -> bool:
+    def _begin_stream(
+        self, tag: bytes, spec: CommandSpec, scanner: Scanner, wanted: LiteralWanted
+    ) -> bool:
         """Start a command whose handler reads the literal that is announced.
+
+        Args:
+            scanner: behind the command's name.
 
         Returns:
             False if the literal is an argument like any other: a mailbox name.
         """
-        scanner = Scanner(self.reader.command_so_far, self.session.dialect)
-        scanner.head()
         try:
             command = spec.parser(scanner)
         except LiteralPending:

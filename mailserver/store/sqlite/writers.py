@@ -128,9 +128,10 @@ class Results:
                 answer.job.deferred.errback(answer.error)
                 continue
             if answer.transaction is not None:
-                # It is durable: who watches must not keep its caller from hearing so.
-                with _log.failuresHandled("a commit was not told to those who watch"):
+                try:
                     self._committed(answer.transaction)
+                except Exception:  # noqa: BLE001  it is durable: its caller must hear so
+                    _log.failure("a commit was not told to those who watch")
             answer.job.deferred.callback(answer.value)
 
 
