@@ -65,7 +65,8 @@ def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
                 say(f"{peer.label}{note}: {work.__name__}")
                 with apart(peer) if work in ALONE else nullcontext():
                     figures |= {row + note: figure for row, figure in work(peer).items()}
-            settle(peer)
+            if not settle(peer):
+                say(f"{peer.label}{note} still works")
             return figures
 
         for number in range(rounds):

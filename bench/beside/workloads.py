@@ -15,6 +15,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from bench.beside.client import Imap, Lmtp, Pop3
 from bench.beside.servers import Peer, memory
@@ -41,7 +42,7 @@ Workload = Callable[[Peer], Figures]
 
 
 def text_of(number: int, size: int = 8192) -> bytes:
-    """A message of one text of so many octets."""
+    """A message of one text, of at most so many octets."""
     header = (
         b"From: Pat <pat@example.org>\r\nTo: lee@example.org\r\nSubject: figures, part %d\r\n"
         b"Message-ID: <%d.%d@example.org>\r\nDate: Mon, 02 Mar 2026 09:00:00 +0000\r\n"
@@ -108,8 +109,8 @@ def per_second(work: Callable[[int], Callable[[int], object]], clients: int, eac
     """Calls in a second by clients at the same time.
 
     Args:
-        work: connects the client of a number, and gives the call; that gets its own number,
-            different ones in all clients.
+        work: connects the client of a number and gives its call; each call of all clients gets
+            a number of its own.
         each: calls of each client.
     """
     calls = [work(number) for number in range(clients)]
@@ -261,7 +262,7 @@ def changing(peer: Peer) -> Figures:
 def delivering(peer: Peer) -> Figures:
     messages = [text_of(number) for number in range(64)]
 
-    def append(user: int, mailbox: bytes) -> Callable[[int], object]:
+    def append(mailbox: bytes, user: int) -> Callable[[int], object]:
         client = Imap(peer, 100 + user)
         if mailbox == NEW:
             client.run(b"DELETE " + NEW, may_fail=True)
@@ -273,12 +274,10 @@ def delivering(peer: Peer) -> Figures:
         return lambda number: client.deliver([200 + number % 50], messages[number % 64])
 
     figures: Figures = {}
-    for clients, each in CLIENTS.items():
-        row = f"APPEND 8 KB, {_connections(clients)}"
-        figures[row] = per_second(lambda user: append(user, NEW), clients, each)
-    figures["APPEND 8 KB to INBOX, 16 connections"] = per_second(
-        lambda user: append(user, b"INBOX"), 16, CLIENTS[16]
-    )
+    for mailbox, what in ((NEW, "a new mailbox"), (b"INBOX", "INBOX")):
+        for clients, each in CLIENTS.items():
+            row = f"APPEND 8 KB to {what}, {_connections(clients)}"
+            figures[row] = per_second(partial(append, mailbox), clients, each)
     for clients, each in CLIENTS.items():
         figures[f"LMTP 8 KB, {_connections(clients)}"] = per_second(deliver, clients, each)
     many = Lmtp(peer)

@@ -46,9 +46,10 @@ class NumSet:
     @classmethod
     def from_ranges(cls, ranges: Iterable[tuple[int, int]]) -> NumSet:
         """Make a set of closed ranges (low <= high), in any order, overlaps allowed."""
-        ranges = tuple(ranges)
-        if len(ranges) <= 1:
-            return cls(ranges)
+        ranges = list(ranges)
+        if len(ranges) == 1:
+            [(low, high)] = ranges
+            return cls(((low, high),))
         merged: list[tuple[int, int]] = []
         for low, high in sorted(ranges):
             if merged and low <= merged[-1][1] + 1:

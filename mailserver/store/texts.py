@@ -49,22 +49,23 @@ BATCH = 50
 """Messages decoded in one go; a search that comes meanwhile waits for that long."""
 
 QUIET = 2.0
-"""Seconds without mail, and with little else to do, before it is read: nobody is slowed down by
-that, least of all who brings it."""
+"""Seconds without mail, and with little else to do, before it is read, so that this slows
+down hardly anybody of this process, least of all who brings it."""
 
 LITTLE = 0.25
 """Share of the time that the reactor was at work: below it there is little to do. A client that
 fetches all of a mailbox, or commands without a pause, takes more."""
 
 PATIENCE = 120.0
-"""Seconds that mail which goes on coming in, or other work, puts this off at most."""
+"""Seconds that mail which goes on coming in, or other work, puts the first account's turn off at
+most."""
 
 BATCH_DELAY = 0.05
 """Seconds between batches, in which the reactor has the interpreter to itself."""
 
 BUSY_DELAY = 0.25
-"""Seconds between batches while there is no quiet: mail is kept up with, some 200 messages per
-second, for less than a tenth of a processor."""
+"""Seconds between batches, each of one account, while there is no quiet: up to 200 messages of 4
+accounts per second, for less than a tenth of a processor."""
 
 OPEN_FILES = 16
 
@@ -144,7 +145,7 @@ class Texts:
         self._working = False
         self._busy = False  # more changed since the last look, or since the last batch began
         self._waited_from = (0.0, 0.0)  # seconds, and seconds at work, when the wait began
-        self._put_off = 0.0  # seconds since the first mail that is waited with
+        self._put_off = 0.0  # seconds by which what waits was put off
         self._stopped = False
 
     async def scan(
@@ -169,13 +170,16 @@ class Texts:
             self._later(QUIET)
 
     def _later(self, delay: float) -> None:
-        if self._call is None and not self._working:
+        if self._call is None and not self._working and not self._stopped:
             self._call = self._reactor.callLater(delay, self._next)
             self._waited_from = self._reactor.seconds(), thread_time()
 
     def _next(self) -> None:
         self._call = None
-        if self._stopped or not self._arrived:
+        if self._stopped:
+            return
+        if not self._arrived:
+            self._put_off = 0.0
             return
         is_busy = self._busy or self._has_much_to_do
         self._busy = False

@@ -206,6 +206,24 @@ def test_a_long_command_lets_others_go_first(server: Rig) -> None:
     assert others[0] < 50
 
 
+def test_an_answer_leaves_before_what_nobody_waits_for(
+    server: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last answer at once; those of pipelined commands together."""
+    client = server.client()
+    sent: list[int] = []
+    monkeypatch.setattr(
+        client.connection, "set_deadline", lambda *_: sent.append(len(client.transport.writes))
+    )
+    client.transport.writes.clear()
+    client.connection.dataReceived(b"a NOOP\r\n")
+    assert sent[-1] == 1
+    client.transport.writes.clear()
+    client.connection.dataReceived(b"b NOOP\r\nc NOOP\r\n")
+    assert sent[-2:] == [0, 1]
+    assert [b"b OK" in each and b"c OK" in each for each in client.transport.writes] == [True]
+
+
 # -- deadlines ---------------------------------------------------------------------------
 
 
