@@ -171,6 +171,7 @@ class Session:
         waiting: commands that are sent and not answered, the running one first.
         answers: of those that are, with their commands.
         idles: IDLE has begun and DONE was not sent.
+        leaving: IDLEs not answered yet whose DONE was sent.
         gone: the connection is closed.
         recents: (name, UIDVALIDITY, UID) that were `\\Recent` here.
     """
@@ -195,7 +196,7 @@ class Session:
         self.meant: list[Slot] = []
         self.refusal_due = False
         self.idles = False
-        self.leaving = False
+        self.leaving = 0
         self.bye: str | None = None
         self.gone = False
         self.recents: set[tuple[str, int, int]] = set()
@@ -207,7 +208,7 @@ class Session:
         """Write a command, and expect its answer."""
         if command.verb == "DONE":
             self.idles = False
-            self.leaving = True
+            self.leaving += 1
             self.log.append((self.number, "C", b"DONE"))
             return b"DONE\r\n"
         self._tags += 1
@@ -276,10 +277,7 @@ class Session:
             case r.Continuation():
                 running = self.running
                 check(running is not None and running.verb == "IDLE", f"{self.where()}: +")
-                if self.leaving:  # DONE was sent right behind it
-                    self.leaving = False
-                else:
-                    self.idles = True
+                self.idles = not self.leaving  # else DONE was sent right behind it
             case r.Exists(number):
                 self._exists(number)
             case r.Recent(number):
@@ -420,7 +418,8 @@ class Session:
         ):
             self.slots, self.selected, self.validity = [], "", 0
         if command.verb == "IDLE":
-            self.idles = self.leaving = False
+            self.idles = False
+            self.leaving = max(0, self.leaving - 1)
         self.answers.append((command, answer))
         self.waiting.popleft()
         if self.waiting:

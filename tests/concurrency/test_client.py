@@ -67,6 +67,20 @@ def test_it_learns() -> None:
     assert (session.selected, session.validity) == ("INBOX", 9)
 
 
+def test_whose_done_is_sent_already_does_not_idle() -> None:
+    """Two IDLEs in one piece: the end of the first must not hide that the second's DONE is
+    on its way."""
+    idle, done = Command("IDLE"), Command("DONE")
+    begun = (idle, "+ idling")
+    assert hear(*begun).idles
+    assert not hear(*begun, done).idles
+    both = (*begun, done, idle, done, "t1 OK so", "+ idling")
+    assert not hear(*both).idles
+    assert not hear(*both).is_quiet
+    assert hear(*both, "t2 OK so", idle, "+ idling").idles
+    assert hear(*begun, done, idle, "t1 OK so", "+ idling").idles
+
+
 def test_it_works_out_what_a_silent_store_does() -> None:  # T8
     session = hear(*KNOWN, UID_STORE, "t3 OK so")
     assert [slot.flags for slot in session.slots[1:]] == [
