@@ -27,12 +27,9 @@ class NumSet:
     @classmethod
     def of(cls, numbers: Iterable[int]) -> NumSet:
         """Make a set of single numbers, in any order, doubles allowed."""
-        numbers = sorted(numbers)
-        if len(numbers) == 1:
-            return cls(((numbers[0], numbers[0]),))
         ranges: list[tuple[int, int]] = []
         low = high = -2
-        for number in numbers:
+        for number in sorted(numbers):
             if number <= high + 1:
                 high = max(high, number)
                 continue
@@ -46,10 +43,6 @@ class NumSet:
     @classmethod
     def from_ranges(cls, ranges: Iterable[tuple[int, int]]) -> NumSet:
         """Make a set of closed ranges (low <= high), in any order, overlaps allowed."""
-        ranges = list(ranges)
-        if len(ranges) == 1:
-            [(low, high)] = ranges
-            return cls(((low, high),))
         merged: list[tuple[int, int]] = []
         for low, high in sorted(ranges):
             if merged and low <= merged[-1][1] + 1:

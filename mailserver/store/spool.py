@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from zope.interface import implementer
 
@@ -26,9 +26,6 @@ from mailserver.model.message import Description
 from mailserver.store.blobs import disk_error, open_new
 from mailserver.store.content import checksum
 from mailserver.store.limits import KEPT_INLINE
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 T = TypeVar("T")
 
@@ -141,7 +138,7 @@ class Spool:
         self._chunks: list[bytes] = []
         self._size = 0
         self._crc = 0
-        self._digest: _Hash | None = None  # of what is in the file
+        self._digest = sha256()
         self._path: str | None = None
         self._descriptor: int | None = None
         self._error: MailError | None = None
@@ -172,8 +169,6 @@ class Spool:
             path = str(self._directory / secrets.token_hex(16))
             self._descriptor = open_new(path)
             self._path = path
-            self._digest = sha256()
-        assert self._digest is not None
         left = memoryview(b"".join(self._chunks))
         self._chunks.clear()
         self._digest.update(left)
@@ -195,8 +190,7 @@ class Spool:
         if self._descriptor is None:
             octets = b"".join(self._chunks)
             return Spooled(describe(octets), octets, crc=self._crc)
-        descriptor, path, digest = self._descriptor, self._path, self._digest
-        assert digest is not None
+        descriptor, path = self._descriptor, self._path
         self._being_described = True
         try:
             description = await self._work(lambda: _describe_file(descriptor))
@@ -207,7 +201,7 @@ class Spool:
             self.discard()
             raise
         self._descriptor = self._path = None
-        return Spooled(description, None, path, descriptor, digest.hexdigest(), self._crc)
+        return Spooled(description, None, path, descriptor, self._digest.hexdigest(), self._crc)
 
     def discard(self) -> None:
         """Forget everything."""

@@ -119,6 +119,20 @@ def test_while_there_is_other_work_mail_is_not_read_for_some_time(
     assert kept(rig) == [1, 2, 3, 4]
 
 
+def test_patience_begins_anew_and_nothing_begins_after_the_end(rig: Rig) -> None:
+    waiting = rig.store._texts
+    waiting.changed(rig.ann.id, arrived=True, left=False)
+    waiting.changed(rig.ann.id, arrived=True, left=False)
+    rig.loop.advance(texts.QUIET)
+    assert waiting._put_off == texts.QUIET
+    rig.run(waiting.drop(rig.ann.id))
+    rig.loop.advance(texts.QUIET)
+    assert waiting._put_off == 0
+    rig.run(waiting.stop())
+    waiting._later(texts.QUIET)
+    assert waiting._call is None
+
+
 def test_to_look_into_headers_bodies_need_not_be_decoded(rig: Rig) -> None:
     long = b"Subject: long\r\n" + b"X-Filler: f\r\n" * 6000 + b"X-Last: hello\r\n\r\nText.\r\n"
     rig.append(MAIL, LARGE, long)
