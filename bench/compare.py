@@ -2,9 +2,10 @@
 
 python -m bench.compare [--rounds N] [--only WORKLOAD] [--out DIRECTORY]
 
-Each round runs every workload of `bench.beside.workloads` on the one server, then, once that has
-done what it puts off while it is used, on the other; those of a single client with the client on
-one core and the server on the others.
+Each round runs every workload of `bench.beside.workloads` on the one server, then on the other;
+those of a single client with the client on one core and the server on the others. What a server
+puts off while it is used, it has done before the other is measured, and before a single client
+follows many.
 Medians, ratios and spreads go to the screen; with `--out` also as JSON, Markdown and SVG.
 Without Dovecot, or without the root that it needs, this server is measured alone.
 """
@@ -12,6 +13,7 @@ Without Dovecot, or without the root that it needs, this server is measured alon
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -30,8 +32,9 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-CREW = ", 2 processes"
-"""What the rows of this server's second form end with; Dovecot's figures are those of the first."""
+ONE = ", 1 process"
+"""What rows of this server with a single process end with, beside the same figures of Dovecot: it
+has a process for each core else, as Dovecot has one for each connection."""
 
 
 def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
@@ -56,12 +59,14 @@ def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
             peers.append(start(dovecot))
         for peer in peers:
             prepare(peer, lambda text, label=peer.label: say(f"{label}: {text}"))  # type: ignore[misc]
-        crew = start(partial(ours, processes=2)) if many else None
+        single = start(partial(ours, processes=1)) if many else None
         found: report.Rounds = {peer.label: [] for peer in peers}
 
         def run(peer: Peer, works: Sequence[Workload], note: str = "") -> Figures:
             figures: Figures = {}
-            for work in works:
+            for before, work in itertools.pairwise((None, *works)):
+                if work in ALONE and before in MANY:
+                    settle(peer)
                 say(f"{peer.label}{note}: {work.__name__}")
                 with apart(peer) if work in ALONE else nullcontext():
                     figures |= {row + note: figure for row, figure in work(peer).items()}
@@ -71,12 +76,12 @@ def compare(rounds: int, only: list[str]) -> Iterator[report.Rounds]:
 
         for number in range(rounds):
             say(f"round {number + 1}")
-            of_crew = run(crew, many, CREW) if crew is not None else {}
+            of_one = run(single, many, ONE) if single is not None else {}
             for peer in peers:
                 figures = run(peer, workloads)
                 figures |= {
-                    row: of_crew[row] if peer is peers[0] else figures[row.removesuffix(CREW)]
-                    for row in of_crew
+                    row: of_one[row] if peer is peers[0] else figures[row.removesuffix(ONE)]
+                    for row in of_one
                 }
                 found[peer.label].append(figures)
             yield found

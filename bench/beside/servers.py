@@ -159,8 +159,9 @@ def account(number: int) -> str:
 
 
 @contextmanager
-def ours(directory: Path, processes: int = 1) -> Iterator[Peer]:
-    """This server, as twistd starts it, with so many processes for each service."""
+def ours(directory: Path, processes: int = 0) -> Iterator[Peer]:
+    """This server, as twistd starts it, with so many processes for each service; 0 is one for
+    each core, as its manual advises for many clients."""
     imap, lmtp, pop3 = _free_ports()
     configuration = directory / "mailserver.toml"
     configuration.write_text(_OURS.format(imap=imap, lmtp=lmtp, pop3=pop3, processes=processes))

@@ -436,7 +436,7 @@ ALONE = (selecting, fetching, searching, changing, taking, growing)
 """Workloads of one client that waits for each answer; see `servers.apart`."""
 
 MANY = (connections, delivering)
-"""Workloads of many clients at once: this server runs them with two processes as well."""
+"""Workloads of many clients at once: this server runs them with a single process as well."""
 
 PER_SECOND = ("login", "APPEND", "LMTP 8 KB")
 """What rows begin with whose figure is a rate; memory is in KiB, all else milliseconds."""

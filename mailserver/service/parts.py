@@ -24,6 +24,7 @@ from mailserver.service.listeners import Listener, TcpListener, UnixListener, ev
 from mailserver.service.logging import is_traced
 from mailserver.service.monitor import SessionLimits
 from mailserver.service.options.option import Option
+from mailserver.service.options.service import MOST_PROCESSES
 from mailserver.service.tls import CertificateFault, ServerTls, TlsSettings
 from mailserver.service.tls.files import KEY, NO_KEY
 from mailserver.service.workers.handing import MOST_WAITING
@@ -187,11 +188,16 @@ def connections(processes: Mapping[str, int]) -> int:
 def processes(settings: Settings) -> dict[str, int]:
     """How many processes serve each listener that is enabled (SUN-31), by `Listener.service`."""
     return {
-        name: settings[number]
+        name: settings[number] or min(_cores(), MOST_PROCESSES)
         for enable, number, names in _PROCESSES
         if settings[enable]
         for name in names
     }
+
+
+def _cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def check_processes(settings: Settings) -> None:
@@ -205,8 +211,8 @@ def check_processes(settings: Settings) -> None:
     if most > 1 and connections(wanted) < _LEAST_CONNECTIONS:
         option = next(
             number
-            for enable, number, _ in _PROCESSES
-            if settings[enable] and settings[number] == most
+            for enable, number, names in _PROCESSES
+            if settings[enable] and wanted[names[0]] == most
         )
         descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         reason = (
@@ -344,7 +350,7 @@ def warnings(settings: Settings, has_tls: bool) -> Iterator[str]:
         yield f"IDLE is not offered: {events.reason}"  # SUN-51
     limits = session_limits(settings)
     most = max(processes(settings).values(), default=1)
-    if most > (cores := len(os.sched_getaffinity(0))):
+    if most > (cores := _cores()):
         yield f"service.X.numprocesses asks for {most} processes on {cores} processor cores"
     wanted = sum(limits.per_service.values())
     if wanted > limits.total:

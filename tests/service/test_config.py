@@ -194,7 +194,7 @@ def test_what_kinds_take(kind: Kind[object], written: object, value: object) -> 
         (options.lmtp.WORKAROUNDS.kind, "outlook", "none of: whitespace-before-path"),
         (options.login.STORE_ADMINS.kind, "root", "with its domain"),
         (options.imap.DISABLED_CAPABILITIES.kind, ["A B"], "not the name of a capability"),
-        (options.imap.NUM_PROCESSES.kind, 65, "1 to 64"),  # SUN-31
+        (options.imap.NUM_PROCESSES.kind, 65, "0 to 64"),  # SUN-31
         (options.login.DEFAULT_DOMAIN.kind, "a..b", "domain"),
         (options.lmtp.OVER_QUOTA.kind, "never", "temporary, permanent"),
         (options.local.DATA_DIRECTORY.kind, "", "directory"),

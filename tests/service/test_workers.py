@@ -486,11 +486,11 @@ def test_workers_end_when_the_first_process_is_gone(tmp_path: Path) -> None:
 # -- what cannot be ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "65", "many"])
+@pytest.mark.parametrize("number", ["-1", "65", "many"])
 @pytest.mark.parametrize("service", ["imap", "pop", "lmtp"])
 def test_a_number_that_cannot_be_is_refused(service: str, number: str) -> None:
     name = f"service.{service}.numprocesses"
-    with pytest.raises(ConfigurationError, match=f"{name}: .*1 to 64"):
+    with pytest.raises(ConfigurationError, match=f"{name}: .*0 to 64"):
         load(None, {name: number})
 
 
@@ -511,3 +511,10 @@ def test_the_processes_of_a_service() -> None:
     given = load(None, {"service.imap.numprocesses": "3", "service.lmtp.enable": "no"})
     assert processes(given) == {"imap": 3, "imaps": 3, "pop3": 1, "pop3s": 1}
     assert connections(processes(load(None, {}))) - connections(processes(given)) > 100
+
+
+def test_no_number_is_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = load(None, {"service.imap.numprocesses": "0", "service.pop.enable": "no"})
+    for cores, expected in ((1, 1), (6, 6), (96, 64)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert processes(given) == {"imap": expected, "imaps": expected, "lmtp": 1, "lmtps": 1}

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from mailserver.service.kinds import BOOLEAN, TEXT, duration, integer, size
 from mailserver.service.options.option import COUNT, RELOAD, Option, Rows
+
+MOST_PROCESSES: Final = 64
+"""Processes that may serve one service."""
 
 
 class ServiceRows(Rows):
@@ -38,8 +43,8 @@ class ServiceRows(Rows):
 
     def num_processes(self) -> Option[int]:
         """How many processes serve it (SUN-31)."""
-        help = "Processes that serve it; each uses one processor core"
-        return self.row(f"{self._prefix}numprocesses", integer(1, 64), 1, help)
+        help = "Processes that serve it, each on one processor core; 0: one for each core"
+        return self.row(f"{self._prefix}numprocesses", integer(0, MOST_PROCESSES), 1, help)
 
     def login_timeout(self) -> Option[float]:
         """How long a client has to log in (S3)."""
