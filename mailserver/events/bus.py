@@ -102,7 +102,7 @@ class EventBus:
         if ref not in self._listeners and ref.account not in self._listeners:
             return
         earlier = self._waiting.get(ref)
-        self._waiting[ref] = event if earlier is None else _joined(earlier, event)
+        self._waiting[ref] = event if earlier is None else joined(earlier, event)
         if self._call is None:
             self._call = self._clock.callLater(0, self._dispatch)
 
@@ -154,7 +154,7 @@ class EventBus:
                         listener(event)
 
 
-def _joined(earlier: Event, later: Event) -> Event:
+def joined(earlier: Event, later: Event) -> Event:
     """One event that says what both say.
 
     A change of the list of mailboxes must not hide behind a mere message event: who

@@ -59,7 +59,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailserver.errors import ErrorKind, MailError
-from mailserver.events.bus import EventBus
+from mailserver.events.bus import EventBus, joined
 from mailserver.events.sockets import peer_uid, socket_address
 from mailserver.model.changes import Event, EventKind
 from mailserver.model.ids import MAX_MODSEQ, AccountId, MailboxId, MailboxRef, ModSeq
@@ -173,7 +173,8 @@ class _Peer(Protocol):
         if not self._paused:
             self.transport.write(encode(event))
             return
-        self._waiting[event.ref] = event
+        earlier = self._waiting.get(event.ref)
+        self._waiting[event.ref] = event if earlier is None else joined(earlier, event)
         if len(self._waiting) > MAX_WAITING:
             self._drop("it does not read")
 
@@ -189,7 +190,7 @@ class _Peer(Protocol):
             self._alarm = self._clock.callLater(READ_TIMEOUT, self._drop, "it does not read")
 
     def resumeProducing(self) -> None:
-        """It reads again: send what waited, the newest event of each mailbox."""
+        """It reads again: send what waited, one event of each mailbox."""
         self._paused = False
         self._calm()
         waiting, self._waiting = self._waiting, {}
@@ -405,8 +406,8 @@ class HubClient:
         if self._server is not None:
             self._server.send(event)
             return
-        self._waiting.pop(event.ref, None)
-        self._waiting[event.ref] = event
+        earlier = self._waiting.pop(event.ref, None)
+        self._waiting[event.ref] = event if earlier is None else joined(earlier, event)
         if len(self._waiting) > MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
 
