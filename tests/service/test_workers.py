@@ -8,10 +8,12 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -152,7 +154,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def begin(folder: Path) -> Site:
+IMPATIENT = (
+    sys.executable,
+    "-c",
+    "from mailserver.service.workers import crew\n"
+    "crew.LOOK, crew.HANGS, crew.ANSWER_TIMEOUT = 0.1, 1.0, 0.5\n"
+    "from twisted.scripts.twistd import run\n"
+    "run()",
+    *TWISTD[1:],
+)
+"""The server, which waits for workers that do not answer no longer than a test can."""
+
+
+def begin(folder: Path, *, command: Sequence[str] = TWISTD) -> Site:
     ensure_self_signed(folder / "tls", ["localhost", HOST])
     config = write_config(
         folder,
@@ -180,7 +194,7 @@ def begin(folder: Path) -> Site:
         arguments = ("-c", str(config), "account", "import")
         done = run(MAILCTL, *arguments, str(folder / "accounts.csv"))
         assert done.returncode == 0, done.stderr
-    site = Site(config, Process.start(*TWISTD, str(config)))
+    site = Site(config, Process.start(*command, str(config)))
     site.process.wait_for("worker 1 (process", 30)
     site.process.wait_for("worker 2 (process", 30)
     return site
@@ -462,6 +476,23 @@ def test_sigterm_ends_all_of_them_in_order(running: Site) -> None:
     log = "".join(running.process.log)
     assert "Traceback" not in log, log
     assert "did not end" not in log
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
+    site = begin(tmp_path, command=IMPATIENT)
+    pids = site.pids()
+    time.sleep(2)  # they answer
+    assert site.pids() == pids
+    os.kill(pids[1], signal.SIGSTOP)
+    # Whoever was given to it is greeted all the same, by another.
+    with ThreadPoolExecutor() as pool:
+        clients = list(pool.map(lambda _: site.connect(), range(3)))
+    assert all(client.greeting.startswith(b"* OK") for client in clients)
+    site.process.wait_for("worker 1 has not answered for 1.0 s and is killed")
+    site.until(lambda: site.pids()[1] != pids[1], "no other begins")
+    assert site.pids()[2] == pids[2]
+    assert not is_alive(pids[1])
+    site.process.stop()
 
 
 # -- the end of the first process ------------------------------------------------------

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.task import deferLater
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -49,6 +50,11 @@ _SOON: Final = 60.0  # seconds of life after which a worker counts as a good one
 
 ANSWER_TIMEOUT: Final = 5.0
 """Seconds in which a worker answers what an administrator asks."""
+
+LOOK: Final = 10.0
+"""Seconds between looks whether a worker is well."""
+HANGS: Final = 60.0
+"""Seconds without an answer after which a worker hangs."""
 
 END_GRACE: Final = 1.5
 """Seconds that a worker has to close its data, beside the time for its sessions."""
@@ -325,6 +331,30 @@ class Member:
         services = ", ".join(sorted({service for service, _ in doors}))
         text = "worker {n} (process {pid}) serves {services}"
         self.log.info(text, n=self.number, pid=pid, services=services)
+        await self._watch(channel)
+
+    async def _watch(self, channel: Channel) -> None:
+        """Kill it if it hangs: it would be given connections, and serve none of them."""
+        while self.is_ready and channel is self._channel:
+            if not await self._is_well(channel):
+                if channel is self._channel:
+                    text = "worker {n} has not answered for {seconds} s and is killed"
+                    self._kill_now(text, seconds=HANGS)
+                return
+            await deferLater(self._reactor, LOOK)
+
+    async def _is_well(self, channel: Channel) -> bool:
+        # Asked twice: while all processes stood still together, the first may take a moment.
+        for seconds in (HANGS, ANSWER_TIMEOUT):
+            answer = Deferred.fromCoroutine(channel.call("ping"))
+            try:
+                await answer.addTimeout(seconds, self._reactor)
+            except TimeoutError:
+                continue
+            except MailError:  # it is gone
+                pass
+            return True
+        return False
 
     async def stop(self) -> None:
         """Have it say goodbye and end; it is killed if it does not."""
@@ -368,12 +398,12 @@ class Member:
     def _kill_later(self) -> None:
         if self._kill is None and self._process is not None:
             timeout = self._crew.serving.settings[o.local.SHUTDOWN_TIMEOUT] + END_GRACE
-            self._kill = self._reactor.callLater(timeout, self._kill_now)
+            text = "worker {n} did not end in time and is killed"
+            self._kill = self._reactor.callLater(timeout, self._kill_now, text)
 
-    def _kill_now(self) -> None:
+    def _kill_now(self, text: str, **more: object) -> None:
         self._kill = None
-        text = "worker {n} did not end in time and is killed"
-        self.log.emit(LogLevel.warn, text, n=self.number)
+        self.log.emit(LogLevel.warn, text, n=self.number, **more)
         with suppress(ProcessExitedAlready):  # and its output has not come to an end
             self._process.signalProcess("KILL")
 

@@ -87,6 +87,7 @@ class Worker:
                 "counts": self.counted_elsewhere,
                 "kick": self.kick,
                 "open": self.open,
+                "ping": lambda: None,
                 "reload": self.reload,
                 "sessions": self.sessions,
                 "stop": self.end,
