@@ -63,9 +63,8 @@ class FileContent:
         """Return octets start..end, cut to the size."""
         end = min(end, self.size)
         before = len(self._prefix)
-        head = self._prefix[start:end]
         at, left = max(start - before, 0), end - max(start, before)
-        chunks = [head]
+        chunks = [self._prefix[start:end]] if start < before else []
         while left > 0:
             chunk = os.pread(self._file(), left, at)
             if not chunk:

@@ -190,7 +190,8 @@ _WHOLE = (
     "m.digest",
     "m.crc",
     # of a message in a file only what stands nowhere else
-    "CASE WHEN m.digest IS NULL THEN m.header ELSE substr(m.header, 1, m.prefix_size) END",
+    "CASE WHEN m.digest IS NULL THEN m.header"
+    " WHEN m.prefix_size > 0 THEN substr(m.header, 1, m.prefix_size) END",
     "o.rest",
 )
 
