@@ -481,6 +481,15 @@ def test_sigterm_ends_all_of_them_in_order(running: Site) -> None:
 def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:
     site = begin(tmp_path, command=IMPATIENT)
     pids = site.pids()
+    # All stand still together, the first while it waits for an answer: that is no hanging.
+    os.kill(pids[1], signal.SIGSTOP)
+    time.sleep(0.5)
+    site.process.signal(signal.SIGSTOP)
+    time.sleep(3.5)
+    os.kill(pids[1], signal.SIGCONT)
+    site.process.signal(signal.SIGCONT)
+    time.sleep(1.5)
+    assert site.pids() == pids
     os.kill(pids[1], signal.SIGSTOP)
     # Whoever was given to it is greeted all the same, by another.
     with ThreadPoolExecutor() as pool:

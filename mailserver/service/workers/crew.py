@@ -49,7 +49,7 @@ LONGEST_PAUSE: Final = 30.0
 _SOON: Final = 60.0  # seconds of life after which a worker counts as a good one
 
 ANSWER_TIMEOUT: Final = 5.0
-"""Seconds in which a worker answers what an administrator asks."""
+"""Seconds in which a worker answers what an administrator asks, or that it is well after all."""
 
 LOOK: Final = 10.0
 """Seconds between looks whether a worker is well."""
