@@ -33,7 +33,7 @@ from mailserver.model.changes import Changes, Copied, Event, FlagsStored
 from mailserver.model.flags import FlagOp, Flags
 from mailserver.model.ids import AccountId, MailboxRef, ModSeq, Principal, Uid
 from mailserver.model.mailbox import MailboxInfo, MailboxStatus
-from mailserver.model.message import Column, Description, InternalDate
+from mailserver.model.message import Column, Description, FileSpan, InternalDate
 from mailserver.model.names import SpecialUse
 from mailserver.model.numset import NumSet
 from mailserver.model.quota import QuotaRoot
@@ -91,6 +91,10 @@ class IContent(Interface):
         Raises:
             MailError: CORRUPT if the file is gone or shorter than it was.
         """
+
+    def in_file(start: int, end: int) -> FileSpan | None:
+        """Return where octets start..end lie in a file, until `close`; None if they do not,
+        or if a NUL may be among them: then they cannot be sent as they are (T31)."""
 
     def close() -> None:
         """Give the file back; may be called twice. Content kept in memory needs none."""

@@ -82,6 +82,19 @@ class Description:
     has_media: bool
 
 
+@attrs.frozen
+class FileSpan:
+    """Octets start..end (end not included) of an open file.
+
+    Attributes:
+        descriptor: of the file; who gave the span closes it.
+    """
+
+    descriptor: int
+    start: int
+    end: int
+
+
 class Column(Enum):
     """What a store hands out per message; one FETCH asks for just what it needs.
 

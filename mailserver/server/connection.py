@@ -17,6 +17,7 @@ deadline out, as every command does, costs a dictionary entry.
 from __future__ import annotations
 
 import math
+import os
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -40,16 +41,24 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.errors import ErrorKind
+from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import ISession, ISessionMonitor
 from mailserver.model.certificate import ClientCertificate
+from mailserver.model.message import FileSpan
 from mailserver.server.channel_binding import channel_bindings
+from mailserver.server.transport import PromptServer
 
 T = TypeVar("T")
 
 JOIN_UP_TO = 32768
 """Octets of output that are joined before they are handed to the transport. Writes of
 200 octets go out at 154 MB/s, of 16 KiB at 2.8 GB/s."""
+
+FILE_AT_ONCE = 1 << 20
+"""Octets of a file that the kernel is asked to send at once."""
+
+READ_AT_ONCE = 65536
+"""Octets of a file that are read where the kernel does not send them."""
 
 CLOSE_TIMEOUT = 30.0
 """Seconds that a client has to take the last octets after we have closed."""
@@ -206,6 +215,40 @@ class Connection(Protocol):
             self._out_size = 0
             self.sent += len(octets)
             self.transport.write(octets)
+
+    async def send_file(self, span: FileSpan) -> None:
+        """Send octets of a file behind what is queued, as the client takes them.
+
+        The kernel sends them from its own copy where the transport can have it do so
+        (`PromptServer.send_file`); what it does not take, and all under TLS, is read.
+
+        Raises:
+            MailError: CORRUPT if the file is shorter.
+            Disconnected: the client is gone.
+        """
+        at = span.start
+        while at < span.end and self.is_open:
+            self.flush()
+            await self.drained()
+            sent = self._send_by_kernel(span.descriptor, at, min(span.end - at, FILE_AT_ONCE))
+            self.sent += sent
+            if not sent:
+                octets = os.pread(span.descriptor, min(span.end - at, READ_AT_ONCE), at)
+                if not octets:
+                    raise MailError(ErrorKind.CORRUPT, "this message's octets are cut off")
+                self.send(octets)
+                sent = len(octets)
+            at += sent
+
+    def _send_by_kernel(self, descriptor: int, start: int, count: int) -> int:
+        """Octets that the kernel has taken from the file; 0 where they are to be read.
+
+        Never asked of what lies beneath TLS: a wrapper hands on what it has not itself.
+        """
+        transport = self.transport
+        if self.secure or not isinstance(transport, PromptServer):
+            return 0
+        return transport.send_file(descriptor, start, count)
 
     async def drained(self) -> None:
         """Wait until the transport takes more; returns at once while it does.

@@ -11,6 +11,7 @@ to the connection it gets its turn, as soon as the command that runs then lets i
 
 from __future__ import annotations
 
+import os
 from time import perf_counter
 from typing import Any
 
@@ -87,6 +88,20 @@ class PromptServer(tcp.Server):
                 data = data[sent:]
                 self._has_answered = not data
         super().write(data)  # type: ignore[no-untyped-call]
+
+    def send_file(self, descriptor: int, start: int, count: int) -> int:
+        """Have the kernel send octets of a file; they are copied no more than once.
+
+        Returns:
+            How many it took: 0 if it takes none now, if others have to be sent first, under
+            TLS, or if there is anything else for which `write` is to be tried.
+        """
+        if self.TLS or not self.connected or self._waits_to_be_sent:
+            return 0
+        try:
+            return os.sendfile(self.socket.fileno(), descriptor, start, count)
+        except OSError:  # the kernel's memory is full, the connection lost, the disk bad
+            return 0
 
     @property
     def _waits_to_be_sent(self) -> bool:

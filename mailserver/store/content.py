@@ -9,6 +9,7 @@ from zope.interface import implementer
 
 from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IContent
+from mailserver.model.message import FileSpan
 
 _STEP = 5120
 """Octets; from one more on `crc32` lets other threads run."""
@@ -40,6 +41,9 @@ class MemoryContent:
         """Return octets start..end, cut to the size."""
         return self._octets[start:end]
 
+    def in_file(self, start: int, end: int) -> None:
+        """They are in no file."""
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -52,11 +56,15 @@ class FileContent:
         descriptor: of the open file, closed with this.
         prefix: octets before those of the file.
         size: of both.
+        without_nul: no NUL is among the octets of the file.
     """
 
-    def __init__(self, descriptor: int, prefix: bytes, size: int) -> None:
+    def __init__(
+        self, descriptor: int, prefix: bytes, size: int, *, without_nul: bool = False
+    ) -> None:
         self._descriptor: int | None = descriptor
         self._prefix = prefix
+        self._without_nul = without_nul
         self.size = size
 
     def read(self, start: int, end: int) -> bytes:
@@ -73,6 +81,13 @@ class FileContent:
             at += len(chunk)
             left -= len(chunk)
         return b"".join(chunks)
+
+    def in_file(self, start: int, end: int) -> FileSpan | None:
+        """Where octets start..end lie, if they can be sent from there; see `IContent`."""
+        before = len(self._prefix)
+        if not self._without_nul or start < before:
+            return None
+        return FileSpan(self._file(), start - before, min(end, self.size) - before)
 
     def _file(self) -> int:
         if self._descriptor is None:

@@ -193,6 +193,7 @@ _WHOLE = (
     "CASE WHEN m.digest IS NULL THEN m.header"
     " WHEN m.prefix_size > 0 THEN substr(m.header, 1, m.prefix_size) END",
     "o.rest",
+    "m.digest IS NOT NULL AND EXISTS (SELECT 1 FROM without_nul WHERE message = m.id)",
 )
 
 
@@ -211,13 +212,18 @@ def _opened(
 
     def take(row: Row) -> bool:
         nonlocal total, files
-        uid, size, digest, crc, header, rest = row
+        uid, size, digest, crc, header, rest, without_nul = row
         if files == FILES or (total and total + size > limit):
             return False
         total += size
         if digest is not None:
             files += 1
-            opened.append((uid, _in_file(open_file, uid, digest, header or b"", size)))
+            try:
+                descriptor = open_file(digest)
+            except MailError as error:
+                raise _Missing(uid, error) from error
+            content = FileContent(descriptor, header or b"", size, without_nul=bool(without_nul))
+            opened.append((uid, content))
             return True
         octets = (header or b"") + (rest or b"")
         if len(octets) != size or checksum(octets) != crc:
@@ -229,10 +235,3 @@ def _opened(
 
     connection.while_taken(statement, (mailbox, *arguments), take)
     return opened
-
-
-def _in_file(open_file: OpenFile, uid: Uid, digest: str, prefix: bytes, size: int) -> IContent:
-    try:
-        return FileContent(open_file(digest), prefix, size)
-    except MailError as error:
-        raise _Missing(uid, error) from error

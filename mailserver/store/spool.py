@@ -56,6 +56,7 @@ class Spooled:
         octets: all of them when kept in memory, else None.
         digest: SHA-256 in hexadecimal when kept in a file, else None.
         crc: CRC-32 of the octets.
+        without_nul: they are in a file and no NUL is among them.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class Spooled:
         descriptor: int | None = None,
         digest: str | None = None,
         crc: int = 0,
+        without_nul: bool = False,
     ) -> None:
         self.size = description.size
         self.description = description
         self.octets = octets
         self.digest = digest
         self.crc = crc
+        self.without_nul = without_nul
         self._path = path
         self._descriptor = descriptor
         self._synced = False
@@ -139,6 +142,7 @@ class Spool:
         self._size = 0
         self._crc = 0
         self._digest = sha256()
+        self._without_nul = True
         self._path: str | None = None
         self._descriptor: int | None = None
         self._error: MailError | None = None
@@ -169,8 +173,10 @@ class Spool:
             path = str(self._directory / secrets.token_hex(16))
             self._descriptor = open_new(path)
             self._path = path
-        left = memoryview(b"".join(self._chunks))
+        octets = b"".join(self._chunks)
         self._chunks.clear()
+        self._without_nul = self._without_nul and b"\0" not in octets
+        left = memoryview(octets)
         self._digest.update(left)
         while left:
             left = left[os.write(self._descriptor, left) :]
@@ -201,7 +207,15 @@ class Spool:
             self.discard()
             raise
         self._descriptor = self._path = None
-        return Spooled(description, None, path, descriptor, self._digest.hexdigest(), self._crc)
+        return Spooled(
+            description,
+            None,
+            path,
+            descriptor,
+            self._digest.hexdigest(),
+            self._crc,
+            self._without_nul,
+        )
 
     def discard(self) -> None:
         """Forget everything."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mailserver.errors import ErrorKind, MailError
@@ -239,6 +241,27 @@ def test_contents_stops_at_its_limit_but_gives_one(rig: Rig) -> None:
     while left := [uid for uid in uids if uid not in taken]:
         taken += ask(left, 10**9)
     assert taken == uids
+
+
+def test_octets_without_nul_can_be_sent_from_their_file(rig: Rig) -> None:  # T31
+    prefix = b"Return-Path: <bob@example.org>\r\n"
+    with_nul = LARGE[:-1] + b"\0"
+    rig.append(LARGE, with_nul, MAIL)
+    rig.deliver(LARGE, prefix=prefix)
+    rig.run(rig.store.copy(rig.who, rig.image(), NumSet.of([1, 2]), rig.ref()))
+    image = rig.image()
+    for uid, octets in enumerate((LARGE, with_nul, MAIL, prefix + LARGE, LARGE, with_nul), 1):
+        content = rig.run(rig.store.content(rig.who, image, Uid(uid)))
+        assert content is not None
+        span = content.in_file(100, 2 * len(LARGE))
+        assert (span is not None) == (LARGE in octets), uid
+        if span is not None:
+            found = os.pread(span.descriptor, len(octets), span.start)
+            assert found[: span.end - span.start] == octets[100:]
+            assert span.end - span.start == len(octets) - 100
+        if octets.startswith(prefix):
+            assert content.in_file(len(prefix) - 1, len(octets)) is None, "that is not there"
+        content.close()
 
 
 def test_few_files_are_open_at_once(rig: Rig) -> None:

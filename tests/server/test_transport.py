@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -125,6 +126,34 @@ class PromptServerTests(TestCase):
         await far.ended
         self.assertTrue(paused)
         self.assertEqual(bytes(far.got), b"".join(PIECES * 2))
+
+    async def test_the_kernel_sends_a_file_unless_something_waits(self) -> None:
+        octets = CHANCE.randbytes(30_000_000)
+        took: list[int] = []
+
+        def work(near: Near) -> None:
+            near.transport.write(b"before")  # type: ignore[union-attr]
+            took.append(near.transport.send_file(file.fileno(), 5, 100))  # type: ignore[union-attr]
+            at = 105
+            while sent := near.transport.send_file(  # type: ignore[union-attr]
+                file.fileno(), at, len(octets) - at
+            ):
+                at += sent
+            took.append(at)
+            near.transport.write(octets[at : at + 10_000_000])  # type: ignore[union-attr]
+            took.append(near.transport.send_file(file.fileno(), 0, 1))  # type: ignore[union-attr]
+            near.transport.loseConnection()  # type: ignore[union-attr]
+
+        with tempfile.TemporaryFile() as file:
+            file.write(octets)
+            file.flush()
+            connected, _made = self.serve(work)
+            far = await connected
+            await far.ended
+        self.assertEqual(took[0], 100)
+        self.assertEqual(took[2], 0)
+        self.assertLess(took[1], len(octets), "the kernel's memory is full")
+        self.assertEqual(bytes(far.got), b"before" + octets[5 : took[1] + 10_000_000])
 
     async def test_a_client_that_is_gone_ends_the_connection_once(self) -> None:
         connected, made = self.serve(lambda near: None)

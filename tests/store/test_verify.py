@@ -39,6 +39,11 @@ def data(base: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(base, tmp_path / "data"))
 
 
+def read(data: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(database(data))) as connection:
+        return connection.execute(statement).fetchall()
+
+
 def said(data: Path) -> list[str]:
     return [
         f"{f.severity.value} {f.mailbox or '-'} {f.what}"
@@ -94,6 +99,8 @@ DAMAGES: dict[str, tuple[str, str]] = {
     "places": ("UPDATE message SET places = 3 WHERE id = 8", "message 8 counts 3 places, it has 1"),
     "no_octets": ("DELETE FROM octets WHERE message = 8", "message 8: its octets are missing"),
     "octets_left": ("INSERT INTO octets VALUES (5000, x'00')", "octets of message 5000"),
+    "gone_nul": ("INSERT INTO without_nul VALUES (5000)", "message 5000 is in no file"),
+    "inline_nul": ("INSERT INTO without_nul VALUES (8)", "message 8 is in no file to be sent"),
     "place_size": ("UPDATE place SET size = 1 WHERE uid = 8", "UID 8 has another size"),
     "date": ("UPDATE place SET internal_day = 1 WHERE uid = 8", "the date of UID 8 does not fit"),
     "flags": ("UPDATE place SET system = 99 WHERE uid = 8", "messages have flags 99"),
@@ -127,6 +134,22 @@ def test_what_is_wrong_is_found_and_repaired(data: Path, name: str) -> None:
     kept = set(damage.stored(data).places.values())
     assert len(set(before.places.values()) - kept) <= 1, "one message at most was damaged"
     assert done.kept.read_bytes(), "the original is kept aside"
+
+
+def test_a_message_with_a_nul_is_not_sent_as_if_it_had_none(tmp_path: Path) -> None:  # T31
+    rig = Rig(tmp_path / "data", open_sqlite)
+    rig.append(damage.BIG % 1, (damage.BIG % 2)[:-1] + b"\0", damage.BIG % 3)
+    rig.expunge(rig.image(), 3)
+    rig.close()
+    rows = "SELECT message FROM without_nul"
+    assert read(rig.data, rows) == [(1,)]
+    change(rig.data, "INSERT INTO without_nul VALUES (2)")
+    [finding] = verify_account(rig.data, ANN.id, now=LATER)
+    assert finding.severity is Severity.ERROR
+    assert "message 2 has a NUL and would be sent with it" in finding.what
+    repair_account(rig.data, ANN)
+    assert verify_account(rig.data, ANN.id, now=LATER) == []
+    assert read(rig.data, rows) == [(1,)], "and the other is found to have none"
 
 
 def test_an_older_description_is_no_damage(data: Path) -> None:

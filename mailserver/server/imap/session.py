@@ -37,6 +37,7 @@ from mailserver.interfaces import (
 from mailserver.model.changes import Event
 from mailserver.model.ids import Principal
 from mailserver.model.mailbox import MailboxInfo
+from mailserver.model.message import FileSpan
 from mailserver.server.imap.charsets import decode_search_text
 from mailserver.server.imap.registry import CommandSpec, Registry, States
 from mailserver.server.imap.settings import DELAY_NEWMAIL, ImapSettings
@@ -131,6 +132,13 @@ class Peer(Protocol):
 
     def flush(self) -> None:
         """Hand what is queued to the transport now."""
+
+    async def send_file(self, span: FileSpan) -> None:
+        """Send octets of a file behind what is queued, as the client takes them.
+
+        Raises:
+            MailError: CORRUPT if the file is shorter.
+        """
 
     async def drained(self) -> None:
         """Wait until the transport takes more; returns at once while it does."""
@@ -298,6 +306,14 @@ class Session:
         """Send a part of a response that a later `send` ends; for large literals."""
         self.connection.in_response = True
         self.connection.send(*pieces)
+
+    async def send_file(self, span: FileSpan) -> None:
+        """Send a part of a response from a file, as `send_part`, and wait as `drained`.
+
+        Raises:
+            MailError: CORRUPT if the file is shorter: the connection must end.
+        """
+        await self.connection.send_file(span)
 
     def respond(self, *values: Response) -> None:
         """Send responses given as values."""

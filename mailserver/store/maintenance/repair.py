@@ -242,7 +242,11 @@ _MESSAGE: Final = ("id", *message_sql.MESSAGE_COLUMNS)
 
 @attrs.define
 class _Message:
-    """An intact message."""
+    """An intact message.
+
+    Attributes:
+        without_nul: it is in a file, where no NUL is among its octets.
+    """
 
     id: int
     thread: int
@@ -252,6 +256,7 @@ class _Message:
     digest: str | None
     header: bytes
     rest: bytes | None
+    without_nul: bool = False
 
 
 class _Repair:
@@ -379,9 +384,10 @@ class _Repair:
                 header = prefix
                 if made.header_size - len(prefix) <= KEPT_INLINE:
                     header += octets[1][: made.header_size - len(prefix)]
+                without_nul = octets[1].find(b"\0") < 0
         except Damaged:
             return None
-        return _Message(number, thread, made, len(prefix), 0, digest, header, None)
+        return _Message(number, thread, made, len(prefix), 0, digest, header, None, without_nul)
 
     def _size_of(self, digest: str) -> int | None:
         try:
@@ -638,6 +644,8 @@ class _Repair:
             )
             if message.rest is not None:
                 connection.run(message_sql.INSERT_OCTETS, (number, message.rest))
+            elif message.without_nul:
+                connection.run(message_sql.SAY_WITHOUT_NUL, (number,))
 
     def _fill_keywords(self, connection: SqliteConnection, boxes: dict[int, _Box]) -> None:
         """The keywords as they were spelled, and those that messages have besides."""

@@ -383,6 +383,10 @@ class _Check:
             "SELECT message FROM octets LEFT JOIN message ON id = message WHERE id IS NULL"
         ):
             self.warning(f"octets of message {message}, which is not there", sort="octets")
+        for (message,) in self.rows(
+            "SELECT message FROM without_nul LEFT JOIN message ON id = message WHERE digest IS NULL"
+        ):
+            self.warning(f"message {message} is in no file to be sent from", sort="octets")
         for name, kept in self.rows("SELECT name, seq FROM sqlite_sequence"):
             column = {"message": "id", "mailbox": "number"}.get(name)
             if column is not None:
@@ -446,18 +450,19 @@ class _Check:
         before = 0
         while True:
             rows = self.rows(
-                f"SELECT {', '.join(STORED)}, rest FROM message LEFT JOIN octets ON message = id"
+                f"SELECT {', '.join(STORED)}, rest, n.message IS NOT NULL FROM message"
+                " LEFT JOIN octets o ON o.message = id LEFT JOIN without_nul n ON n.message = id"
                 " WHERE id > ? ORDER BY id LIMIT ?",
                 before,
                 _SLICE,
             )
             for row in rows:
-                self._message(StoredMessage(*row[:-1]), row[-1])
+                self._message(StoredMessage(*row[:-2]), row[-2], bool(row[-1]))
             if len(rows) < _SLICE:
                 return
             before = rows[-1][0]
 
-    def _message(self, message: StoredMessage, rest: bytes | None) -> None:
+    def _message(self, message: StoredMessage, rest: bytes | None, without_nul: bool) -> None:
         self.advance(message.size)
         if self.quick:
             return
@@ -465,6 +470,7 @@ class _Check:
         try:
             with octets_of(message, rest, Blobs(self.directory)) as octets:
                 anew = described(octets, message.prefix_size)
+                has_nul = octets[1].find(b"\0") >= 0
         except Damaged as error:
             problem = str(error)
         if problem is not None:
@@ -483,6 +489,12 @@ class _Check:
                 f" {', '.join(wrong)}",
                 self._shown(message.id),
                 "descriptions",
+            )
+        elif without_nul and has_nul:
+            self.error(
+                f"message {message.id} has a NUL and would be sent with it",
+                self._shown(message.id),
+                "octets",
             )
 
     def _shown(self, message: int) -> int | None:

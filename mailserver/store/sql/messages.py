@@ -35,6 +35,8 @@ INSERT_MESSAGE = (
 )
 COPY_MESSAGE = f"SELECT {', '.join(MESSAGE_COLUMNS)} FROM message WHERE id = ?"
 INSERT_OCTETS = "INSERT INTO octets (message, rest) VALUES (?, ?)"
+SAY_WITHOUT_NUL = "INSERT INTO without_nul (message) VALUES (?)"
+IS_WITHOUT_NUL = "SELECT 1 FROM without_nul WHERE message = ?"
 REST = "SELECT rest FROM octets WHERE message = ?"
 
 PLACE_COLUMNS = (
@@ -67,6 +69,7 @@ MORE_PLACES = "UPDATE message SET places = places + ? WHERE id = ?"
 UNPLACED = "SELECT id, places, digest FROM message WHERE id IN (SELECT value FROM json_each(?))"
 REMOVE_MESSAGE = "DELETE FROM message WHERE id = ?"
 REMOVE_OCTETS = "DELETE FROM octets WHERE message = ?"
+REMOVE_WITHOUT_NUL = "DELETE FROM without_nul WHERE message = ?"
 
 BURY = "INSERT INTO tombstone (mailbox, modseq, low, high) VALUES (?, ?, ?, ?)"
 TOMBSTONE_COUNT = "SELECT count(*) FROM tombstone WHERE mailbox = ?"

@@ -149,6 +149,8 @@ def _take_over(transaction: Transaction, origin: Connection, blobs: Blobs, messa
     if row["digest"] is not None:
         transaction.blobs.keep(row["digest"], str(blobs.path(row["digest"])))
     number = transaction.connection.insert(sql.INSERT_MESSAGE, tuple(row.values()))
+    if origin.row(sql.IS_WITHOUT_NUL, (message,)):
+        transaction.connection.run(sql.SAY_WITHOUT_NUL, (number,))
     rest = origin.row(sql.REST, (message,))
     if rest is not None:
         transaction.connection.run(sql.INSERT_OCTETS, (number, rest[0]))

@@ -183,6 +183,8 @@ def keep(transaction: Transaction, message: Incoming) -> int:
     )
     if rest is not None:
         connection.run(sql.INSERT_OCTETS, (number, rest))
+    elif spooled.without_nul:
+        connection.run(sql.SAY_WITHOUT_NUL, (number,))
     transaction.arrived = True
     return number
 
@@ -308,6 +310,7 @@ def release(transaction: Transaction, places: Mapping[int, int]) -> None:
     connection.run_many(sql.MORE_PLACES, fewer)
     connection.run_many(sql.REMOVE_MESSAGE, gone)
     connection.run_many(sql.REMOVE_OCTETS, gone)
+    connection.run_many(sql.REMOVE_WITHOUT_NUL, gone)
     transaction.left = transaction.left or bool(gone)
 
 

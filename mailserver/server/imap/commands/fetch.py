@@ -300,6 +300,12 @@ class _Answer:
                     parts.clear()
                     size = 0
                     await session.drained()
+            if cut.file is not None:
+                self._send_held()
+                session.send_part(parts)
+                parts.clear()
+                size = 0
+                await session.send_file(cut.file)
         if not gap:  # none of the cuts is left
             if line.endswith(b"("):
                 return

@@ -17,10 +17,14 @@ from mailserver.errors import ErrorKind, MailError
 from mailserver.interfaces import IContent
 from mailserver.mime.decode import Encoding, decode_transfer
 from mailserver.mime.sections import SectionIndex, SectionKind, index_header, select_fields
+from mailserver.model.message import FileSpan
 from mailserver.wire.imap.commands import BinarySection, BinarySize, BodySection, SectionText
 
 PIECE = 65536
 """Octets read from a message at a time."""
+
+LEADING = 4096
+"""Octets that are read from a message of which the rest is sent from its file."""
 
 WHOLE = 1 << 20
 """Encoded octets up to which a part is decoded in one go. A larger one is decoded twice,
@@ -41,10 +45,12 @@ class Cut:
         lead: its name and either its whole value or the announcement of its literal.
         pieces: the literal's octets, about `PIECE` each, readable once; reading them may
             raise CORRUPT.
+        file: octets that follow them, to be sent as they are.
     """
 
     lead: bytes
     pieces: Iterable[bytes] = ()
+    file: FileSpan | None = None
 
 
 Cutter = Callable[[IContent, bytes, Turn], Awaitable[Cut]]
@@ -123,12 +129,13 @@ def _range(name: bytes, content: IContent, span: tuple[int, int], partial: Parti
         return Cut(name + b' ""')
     # The first piece is read before anything is promised: a damaged file then costs its
     # message, not the connection.
-    first = content.read(start, min(start + PIECE, end))
+    file = content.in_file(start + LEADING, end) if end - start > PIECE else None
+    first = content.read(start, min(start + (PIECE if file is None else LEADING), end))
     pieces: Iterable[bytes] = (first.replace(b"\0", b"\x80"),)
-    if end - start > PIECE:
+    if file is None and end - start > PIECE:
         others = _pieces(content, start + PIECE, end)
         pieces = chain(pieces, (piece.replace(b"\0", b"\x80") for piece in others))
-    return Cut(b"%b {%d}\r\n" % (name, end - start), pieces)
+    return Cut(b"%b {%d}\r\n" % (name, end - start), pieces, file)
 
 
 def _pieces(content: IContent, start: int, end: int) -> Iterator[bytes]:
