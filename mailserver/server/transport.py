@@ -83,10 +83,13 @@ class PromptServer(tcp.Server):
     def write(self, data: bytes) -> None:
         """Send `data`, after whatever still waits to be sent."""
         if not self.TLS and self.connected and data and not self._waits_to_be_sent:
-            sent = self.writeSomeData(data)
-            if isinstance(sent, int):  # else the connection is lost, as the reactor will find
-                data = data[sent:]
-                self._has_answered = not data
+            try:
+                data = data[self.socket.send(data) :]
+            except OSError:
+                pass  # the kernel's memory is full, or the connection lost: the reactor finds out
+            self._has_answered = not data
+            if not data:
+                return
         super().write(data)  # type: ignore[no-untyped-call]
 
     def send_file(self, descriptor: int, start: int, count: int) -> int:

@@ -193,7 +193,8 @@ _WHOLE = (
     "CASE WHEN m.digest IS NULL THEN m.header"
     " WHEN m.prefix_size > 0 THEN substr(m.header, 1, m.prefix_size) END",
     "o.rest",
-    "m.digest IS NOT NULL AND EXISTS (SELECT 1 FROM without_nul WHERE message = m.id)",
+    "CASE WHEN m.digest IS NOT NULL"
+    " THEN EXISTS (SELECT 1 FROM without_nul WHERE message = m.id) END",
 )
 
 

@@ -23,7 +23,7 @@ from mailserver.model.flags import FlagOp, Flags, System
 from mailserver.model.ids import Uid
 from mailserver.model.message import Column
 from mailserver.model.numset import NumSet
-from mailserver.server.imap.items.cuts import PIECE
+from mailserver.server.imap.items.cuts import PIECE, Cut
 from mailserver.server.imap.items.fetch import Plan, Slice
 from mailserver.server.imap.registry import SELECTED, CommandSpec
 from mailserver.server.imap.session import Session
@@ -284,7 +284,9 @@ class _Answer:
             if seconds() > self.until:
                 await self._turn()
             try:
-                cut = await cutter(content, sections, self._turn)
+                cut = cutter(content, sections, self._turn)
+                if not isinstance(cut, Cut):
+                    cut = await cut
             except MailError as error:
                 self.failure = self.failure or error
                 continue

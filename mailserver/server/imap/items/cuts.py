@@ -53,8 +53,8 @@ class Cut:
     file: FileSpan | None = None
 
 
-Cutter = Callable[[IContent, bytes, Turn], Awaitable[Cut]]
-"""Gives the item for a message and its packed sections.
+Cutter = Callable[[IContent, bytes, Turn], Cut | Awaitable[Cut]]
+"""Gives the item for a message and its packed sections; to be awaited if it takes long.
 
 Raises:
     MailError: UNKNOWN_CTE (RFC 3516 §4.3), CORRUPT.
@@ -88,7 +88,7 @@ def within(octets: bytes, partial: Partial) -> bytes:
 def whole_message_cutter(name: bytes, partial: Partial) -> Cutter:
     """BODY[] and RFC822: all octets, or a range of them; the sections are not looked at."""
 
-    async def cut(content: IContent, sections: bytes, turn: Turn) -> Cut:
+    def cut(content: IContent, sections: bytes, turn: Turn) -> Cut:
         return _range(name, content, (0, content.size), partial)
 
     return cut
@@ -97,7 +97,7 @@ def whole_message_cutter(name: bytes, partial: Partial) -> Cutter:
 def section_cutter(name: bytes, item: BodySection) -> Cutter:
     """A section that lies in the octets as it is; NIL where there is none."""
 
-    async def cut(content: IContent, sections: bytes, turn: Turn) -> Cut:
+    def cut(content: IContent, sections: bytes, turn: Turn) -> Cut:
         span = SectionIndex.unpack(sections).find(item.path, _KINDS[item.text])
         if span is None:
             return Cut(name + b" NIL")
@@ -110,7 +110,7 @@ def fields_cutter(name: bytes, item: BodySection) -> Cutter:
     """HEADER.FIELDS and HEADER.FIELDS.NOT of an embedded message; NIL where there is none."""
     chosen = field_selector(item)
 
-    async def cut(content: IContent, sections: bytes, turn: Turn) -> Cut:
+    def cut(content: IContent, sections: bytes, turn: Turn) -> Cut:
         span = SectionIndex.unpack(sections).find(item.path, SectionKind.HEADER)
         if span is None:
             return Cut(name + b" NIL")

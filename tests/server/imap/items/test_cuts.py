@@ -16,7 +16,7 @@ from mailserver.mime.decode import Encoding, decode_transfer
 from mailserver.mime.describe import describe
 from mailserver.model.message import Column
 from mailserver.server.imap.items import cuts
-from mailserver.server.imap.items.cuts import PIECE, WHOLE, decoded_pieces
+from mailserver.server.imap.items.cuts import PIECE, WHOLE, Cut, decoded_pieces
 from mailserver.server.imap.items.fetch import Plan, Slice
 from mailserver.store.content import MemoryContent
 from mailserver.wire.imap.grammar.fetch import parse_fetch
@@ -27,9 +27,11 @@ async def at_once() -> None:
     """A turn of the reactor that has nothing else to do."""
 
 
-def result(coroutine: Coroutine[Any, Any, Any]) -> Any:
+def result(answer: Cut | Coroutine[Any, Any, Any]) -> Any:
+    if isinstance(answer, Cut):
+        return answer
     try:
-        coroutine.send(None)
+        answer.send(None)
     except StopIteration as end:
         return end.value
     raise AssertionError("it waits for something")
@@ -286,7 +288,7 @@ def test_a_line_without_end_is_not_held_for_ever() -> None:
 
 
 def test_a_damaged_file_is_noticed_before_anything_is_announced() -> None:
-    class Cut(MemoryContent):
+    class Damaged(MemoryContent):
         def read(self, start: int, end: int) -> bytes:
             raise MailError(ErrorKind.CORRUPT, "gone")
 
@@ -294,4 +296,4 @@ def test_a_damaged_file_is_noticed_before_anything_is_announced() -> None:
         parse_fetch(Scanner(b" 1 BODY[]")).items, by_uid=False, may_mark=False
     ).cutters
     with pytest.raises(MailError):
-        result(cutter(Cut(b"x" * 10), b"", at_once))
+        result(cutter(Damaged(b"x" * 10), b"", at_once))
