@@ -4,6 +4,7 @@ them from their file, a client that reads slowly makes it stop, or TLS has them 
 from __future__ import annotations
 
 import imaplib
+import os
 import random
 import socket
 import ssl
@@ -31,8 +32,12 @@ WITH_NUL = MIXED % (LINES[:-3] + b"\0" + LINES[-2:])
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    folder = tmp_path_factory.mktemp("large")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("large")
+
+
+@pytest.fixture(scope="module")
+def process(folder: Path) -> Iterator[Process]:
     chain, key = Authority.make().write_pair(folder / "tls", "mail.example.org", [])
     config = write_config(
         folder,
@@ -134,3 +139,23 @@ def test_a_client_that_goes_away_amid_one_leaves_the_file_closed(process: Proces
     while files() and time.monotonic() < end:
         time.sleep(0.02)
     assert files() == 0
+
+
+def test_a_file_that_is_cut_off_ends_the_connection(process: Process, folder: Path) -> None:
+    """R6: what was announced cannot be kept, and nothing else may be taken for it."""
+    cut = b"Subject: cut\r\n\r\n" + LINES[:1_000_000]
+    client = imaplib.IMAP4(HOST, process.ports["imap"])
+    client.login(ANN, PASSWORD)
+    client.create("cut")
+    assert client.append("cut", "", "", cut)[0] == "OK"
+    [file] = [
+        path
+        for path in folder.joinpath("data", "accounts").glob("*/*/files/*/*")
+        if path.stat().st_size == len(cut)
+    ]
+    os.truncate(file, 700_000)
+    client.select("cut", readonly=True)
+    with pytest.raises((imaplib.IMAP4.abort, ConnectionResetError)):
+        client.fetch("1", "(BODY.PEEK[])")
+    client.shutdown()
+    assert process.wait_for("a response could not be completed")
