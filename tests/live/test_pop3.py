@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import hashlib
@@ -20,6 +21,16 @@ from tests.live.mails import MANY, check_same, fill, kept, mails
 from tests.live.server import Server
 from tests.live.test_imaplib import deliver
 from tests.requires import require_program
+from tests.service.process import (
+    HOST,
+    MAILCTL,
+    PASSWORD,
+    TWISTD,
+    Process,
+    add_account,
+    run,
+    write_config,
+)
 
 
 def stls(server: Server, account: tuple[str, str]) -> poplib.POP3:
@@ -213,24 +224,30 @@ def resident(pid: int) -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_a_large_message_to_a_slow_reader_costs_no_memory(
-    server: Server, new_account: Callable[[], tuple[str, str]], tmp_path: Path
-) -> None:
-    """T52: 64 MB, with dots to be stuffed, of which a client takes little at a time."""
-    name, password = new_account()
+def test_a_large_message_to_a_slow_reader_costs_no_memory(tmp_path: Path) -> None:
+    """T52: 64 MB, with dots to be stuffed, of which a client takes little at a time.
+
+    The server is its own: mail of other tests that is read for SEARCH meanwhile takes memory.
+    """
+    name = "pat@example.org"
+    config = write_config(tmp_path, service__pop__plaintextmincipher="0")
+    add_account(config, name)
     file = tmp_path / "large.eml"
     line = b".a line that begins with a dot, to be stuffed, and is as long as lines of mail are\r\n"
-    # No text: while that is read for SEARCH, in the same process, it takes memory of its own.
+    # No text: it is not read for SEARCH either.
     header = b"Subject: large\r\nContent-Type: application/octet-stream\r\n\r\n"
     file.write_bytes(header + line * (63 * 2**20 // len(line)))
-    server.mailctl("import", name, str(file))
-    pid = int(server.info["pid"])
-    with socket.socket() as plain:
+    done = run(MAILCTL, "-c", str(config), "import", name, str(file))
+    assert done.returncode == 0, done.stderr
+    server = Process.start(*TWISTD, str(config))
+    pid = server.popen.pid
+    with socket.socket() as plain, contextlib.ExitStack() as ending:
+        ending.callback(server.stop)
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
         plain.settimeout(20)
-        plain.connect((server.host, server.port("pop3")))
+        plain.connect((HOST, server.ports["pop3"]))
         stream = plain.makefile("rb", buffering=16384)
-        plain.sendall(f"USER {name}\r\nPASS {password}\r\nRETR 1\r\n".encode())
+        plain.sendall(f"USER {name}\r\nPASS {PASSWORD}\r\nRETR 1\r\n".encode())
         assert all(stream.readline().startswith(b"+OK ") for _ in range(3))
         before = resident(pid)
         answer = stream.readline()
