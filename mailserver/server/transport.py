@@ -27,7 +27,7 @@ woken is a part of them."""
 STREAK, LONGEST_STREAK = 4, 1024
 """Quick commands in a row after which the next one is looked for."""
 
-HELD = 500e-6
+HELD = 2e-3
 """Seconds in which commands are read without the reactor, counted from the first, which it
 handed over: one that takes longer is the last."""
 
