@@ -185,3 +185,18 @@ def test_mail_is_copied_and_moved_between_accounts(rig: Rig) -> None:
 
 def test_rights_letters_of_the_table_are_real() -> None:
     assert all(parse_rights(needs) for needs in ("r", "i", "e", "rte"))
+
+
+def test_a_copy_from_another_account_can_be_sent_from_its_file_too(rig: Rig) -> None:  # T31
+    guest = Guest(rig)
+    rig.append(LARGE, LARGE[:-1] + b"\0")
+    grant(rig, "INBOX", "bob@example.org", "lr")
+    rig.run(rig.store.copy(guest.who, guest.image, NumSet.of([1, 2, 3]), guest.own))
+    image = rig.run(rig.store.open(guest.who, guest.own))
+    in_file = []
+    for uid in (1, 2, 3):
+        content = rig.run(rig.store.content(guest.who, image, Uid(uid)))
+        assert content is not None
+        in_file.append(content.in_file(0, content.size) is not None)
+        content.close()
+    assert in_file == [False, True, False]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import imaplib
 import os
 import random
+import smtplib
 import socket
 import ssl
 import time
@@ -46,6 +47,7 @@ def process(folder: Path) -> Iterator[Process]:
         tls__key=f'"{key}"',
     )
     add_account(config, ANN)
+    add_account(config, "ben@example.org")
     process = Process.start(*TWISTD, str(config))
     client = imaplib.IMAP4(HOST, process.ports["imap"])
     client.login(ANN, PASSWORD)
@@ -95,6 +97,20 @@ def test_parts_and_ranges_are_cut_out(client: imaplib.IMAP4) -> None:
     got = fetched(client, "1", "(BODY.PEEK[2] BODY.PEEK[1] BODY.PEEK[]<70000.5000000> UID)")
     assert got == [LINES, b"first", PLAIN[70000:5070000]]
     assert fetched(client, "4", "(BODY.PEEK[2])") == [LINES[:-3] + b"\x80" + LINES[-2:]]
+
+
+def test_what_delivery_puts_before_it_comes_first(process: Process) -> None:
+    """Those lines are not in the file, so its octets are at other places than the message's."""
+    with smtplib.LMTP(HOST, process.ports["lmtp"]) as lmtp:
+        lmtp.ehlo("mx.example.org")
+        lmtp.sendmail("bob@example.org", ["ben@example.org"], PLAIN)
+    client = imaplib.IMAP4(HOST, process.ports["imap"])
+    client.login("ben@example.org", PASSWORD)
+    client.select("INBOX", readonly=True)
+    [got] = fetched(client, "1", "(BODY.PEEK[])")
+    assert got.endswith(b"\r\n" + PLAIN.rstrip(b"\r\n") + b"\r\n"), "with its last line ended"
+    assert got.startswith(b"Return-Path: <bob@example.org>\r\n")
+    client.logout()
 
 
 def test_a_client_that_reads_slowly_gets_the_same(process: Process) -> None:
